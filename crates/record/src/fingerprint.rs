@@ -1,0 +1,94 @@
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest, Sha256};
+
+use crate::RecordError;
+
+/// Crates whose sources decide what an experiment measures.
+const NUMERIC_CRATES: [&str; 5] = ["hook-site", "checkpoint", "decoder", "trace", "geometry"];
+
+/// Locked libraries that decide what an experiment measures.
+const NUMERIC_LIBRARIES: [&str; 4] = ["candle-", "gemm", "half", "tokenizers"];
+
+/// Hash of everything in the repository that can change an experiment's
+/// samples: the sources of the numeric crates, those of the experiment, and
+/// the locked versions of the numeric libraries. Called by build scripts, so
+/// that a binary carries the fingerprint of the code it was built from.
+///
+/// # Errors
+/// A source file or Cargo.lock that cannot be read.
+pub fn numeric_fingerprint(root: &Path, experiment: &str) -> Result<String, RecordError> {
+    let mut files = Vec::new();
+    for name in NUMERIC_CRATES {
+        rust_files(&root.join("crates").join(name).join("src"), &mut files)?;
+    }
+    rust_files(
+        &root.join("experiments").join(experiment).join("src"),
+        &mut files,
+    )?;
+    files.sort();
+    let mut hash = Sha256::new();
+    let mut feed = |name: &str, bytes: &[u8]| {
+        hash.update((name.len() as u64).to_le_bytes());
+        hash.update(name);
+        hash.update((bytes.len() as u64).to_le_bytes());
+        hash.update(bytes);
+    };
+    for file in &files {
+        let name = file.strip_prefix(root).unwrap_or(file);
+        let bytes = std::fs::read(file).map_err(RecordError::io("read", file))?;
+        feed(&name.to_string_lossy(), &bytes);
+    }
+    let lock = root.join("Cargo.lock");
+    let text = std::fs::read_to_string(&lock).map_err(RecordError::io("read", &lock))?;
+    for version in locked_versions(&text) {
+        feed("library", version.as_bytes());
+    }
+    Ok(hash.finalize().iter().map(|b| format!("{b:02x}")).collect())
+}
+
+/// "name version" of the numeric libraries, in the lock file's order.
+fn locked_versions(lock: &str) -> Vec<String> {
+    let quoted = |line: &str, key: &str| {
+        line.strip_prefix(key)
+            .map(|v| v.trim_matches('"').to_owned())
+    };
+    let mut name = String::new();
+    let mut found = Vec::new();
+    for line in lock.lines() {
+        if let Some(n) = quoted(line, "name = ") {
+            name = n;
+        } else if let Some(version) = quoted(line, "version = ")
+            && NUMERIC_LIBRARIES.iter().any(|p| name.starts_with(p))
+        {
+            found.push(format!("{name} {version}"));
+        }
+    }
+    found
+}
+
+fn rust_files(folder: &Path, into: &mut Vec<PathBuf>) -> Result<(), RecordError> {
+    let entries = std::fs::read_dir(folder).map_err(RecordError::io("read", folder))?;
+    for entry in entries {
+        let path = entry.map_err(RecordError::io("read", folder))?.path();
+        if path.is_dir() {
+            rust_files(&path, into)?;
+        } else if path.extension().is_some_and(|e| e == "rs") {
+            into.push(path);
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::locked_versions;
+
+    #[test]
+    fn takes_numeric_libraries_only() {
+        let lock = "[[package]]\nname = \"serde\"\nversion = \"1.0.0\"\n\n\
+                    [[package]]\nname = \"gemm-f32\"\nversion = \"0.19.0\"\n\n\
+                    [[package]]\nname = \"half\"\nversion = \"2.7.1\"\n";
+        assert_eq!(locked_versions(lock), ["gemm-f32 0.19.0", "half 2.7.1"]);
+    }
+}

@@ -1,0 +1,28 @@
+//! What assay writes down: declared experiments, samples, records, summaries,
+//! and the content-addressed store that keeps them.
+//!
+//! This crate is the serde edge of the workspace. It builds without a tensor
+//! library, so that xtask, golden and report can read everything a worker
+//! wrote. Every wire format carries a version; another version is refused.
+
+mod canonical;
+mod error;
+mod fingerprint;
+mod key;
+mod sample;
+mod spec;
+mod store;
+mod summary;
+pub mod wire;
+
+pub use canonical::{canonical_json, sha256_hex};
+pub use error::RecordError;
+pub use fingerprint::numeric_fingerprint;
+pub use key::{RecordKey, SWITCHES, switches_in_force};
+pub use sample::{Measure, ModelFacts, Record, Sample};
+pub use spec::{Claim, Direction, ExperimentSpec, Prompt, PromptSet};
+pub use store::{Store, UnitLock, write_atomically};
+pub use summary::{
+    Agreement, Axis, Bar, Cell, ClaimVerdict, Column, Comparison, Erratum, Figure, Format, Line,
+    ModelRow, NotRun, Number, Panel, Plot, Point, Summary, Table, Tolerance, Verdict,
+};

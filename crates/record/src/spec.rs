@@ -1,0 +1,177 @@
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use crate::canonical::sha256_hex;
+use crate::error::RecordError;
+
+/// experiment.toml: what is declared before a run. Unknown keys are errors.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct ExperimentSpec {
+    /// Rises when the meaning of a sample changes.
+    pub version: u32,
+    /// One line, for headings.
+    pub title: String,
+    /// The claim under test, in a sentence.
+    pub hypothesis: String,
+    /// What the claim predicts for the primary measure.
+    pub predicts: String,
+    /// What would refute it.
+    pub falsified_by: String,
+    /// What counts as one unit of the tests across units: "model", "prompt".
+    pub unit: String,
+    /// Computation type, "f32" unless a reason is given.
+    pub dtype: String,
+    /// Hook sites that the experiment reads (TransformerLens names, globs).
+    pub sites: Vec<String>,
+    /// Prompt file, relative to experiment.toml.
+    pub prompts: String,
+    /// Seed of the experiment's named random streams.
+    pub seed: u64,
+    /// Family-wise error rate.
+    pub alpha: f64,
+    /// Registry names of the models that the claim speaks of.
+    pub models: Vec<String>,
+    /// The claims, each with its own direction and smallest effect of interest.
+    pub claims: Vec<Claim>,
+}
+
+/// One pre-registered claim.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Claim {
+    /// Identifier, unique in the project: "h25.rho-predicts-gain".
+    pub id: String,
+    /// The claim in a sentence.
+    pub statement: String,
+    /// Name of the statistic that decides.
+    pub metric: String,
+    /// Sign that the claim predicts.
+    pub direction: Direction,
+    /// Smallest effect of interest in the metric's own units, > 0.
+    pub smallest_effect: f64,
+    /// Holm family: p values of one family are adjusted together.
+    pub family: String,
+}
+
+/// Sign that a claim predicts for its metric.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Direction {
+    /// Above the null value.
+    Positive,
+    /// Below the null value.
+    Negative,
+}
+
+impl ExperimentSpec {
+    /// Parses experiment.toml; `path` is for messages.
+    ///
+    /// # Errors
+    /// Not TOML, an unknown or missing key, a field out of its range.
+    pub fn parse(text: &str, path: &Path) -> Result<Self, RecordError> {
+        let malformed = |reason: String| RecordError::Malformed {
+            path: path.to_path_buf(),
+            kind: "experiment.toml",
+            reason,
+        };
+        let spec: Self = toml::from_str(text).map_err(|e| malformed(e.to_string()))?;
+        if !(spec.alpha > 0.0 && spec.alpha < 1.0) {
+            return Err(malformed(format!(
+                "alpha is {}, not between 0 and 1",
+                spec.alpha
+            )));
+        }
+        let mut ids = BTreeSet::new();
+        for claim in &spec.claims {
+            if !ids.insert(&claim.id) {
+                return Err(malformed(format!("claim {} is given twice", claim.id)));
+            }
+            if !(claim.smallest_effect > 0.0 && claim.smallest_effect.is_finite()) {
+                return Err(malformed(format!(
+                    "smallest-effect of claim {} is {}, not a positive number",
+                    claim.id, claim.smallest_effect
+                )));
+            }
+        }
+        Ok(spec)
+    }
+
+    /// The claim with this id.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn claim(&self, id: &str) -> Result<&Claim, RecordError> {
+        self.claims
+            .iter()
+            .find(|c| c.id == id)
+            .ok_or_else(|| RecordError::Missing {
+                kind: "claim",
+                name: id.to_owned(),
+            })
+    }
+}
+
+/// One text put to a model.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Prompt {
+    /// Unique in the set.
+    pub id: String,
+    /// Category: the cluster in statistics over prompts.
+    pub category: String,
+    /// The text; never empty.
+    pub text: String,
+}
+
+/// A list of prompts and the hash of the file it came from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PromptSet {
+    /// In file order.
+    pub prompts: Vec<Prompt>,
+    /// SHA-256 of the file.
+    pub sha256: String,
+}
+
+impl PromptSet {
+    /// Parses JSON lines, one [`Prompt`] a line; `path` is for messages.
+    ///
+    /// # Errors
+    /// A line that is not a prompt, an empty text, an id given twice, no
+    /// prompts at all.
+    pub fn parse(text: &str, path: &Path) -> Result<Self, RecordError> {
+        let malformed = |line: usize, reason: String| RecordError::Malformed {
+            path: path.to_path_buf(),
+            kind: "prompt file",
+            reason: format!("line {line}: {reason}"),
+        };
+        let mut ids = BTreeSet::new();
+        let mut prompts = Vec::new();
+        for (i, line) in text.lines().enumerate() {
+            if line.trim().is_empty() {
+                continue;
+            }
+            let prompt: Prompt =
+                serde_json::from_str(line).map_err(|e| malformed(i + 1, e.to_string()))?;
+            if prompt.text.is_empty() {
+                return Err(malformed(i + 1, format!("prompt {} is empty", prompt.id)));
+            }
+            if !ids.insert(prompt.id.clone()) {
+                return Err(malformed(
+                    i + 1,
+                    format!("prompt {} is given twice", prompt.id),
+                ));
+            }
+            prompts.push(prompt);
+        }
+        if prompts.is_empty() {
+            return Err(malformed(1, "there are no prompts".to_owned()));
+        }
+        Ok(Self {
+            prompts,
+            sha256: sha256_hex(text.as_bytes()),
+        })
+    }
+}

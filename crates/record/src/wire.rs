@@ -1,0 +1,95 @@
+//! The JSON lines that xtask and the worker exchange. A request is one file;
+//! events are lines on the worker's standard output.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+/// What one worker process is asked to do with one model.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RunRequest {
+    /// Registry name, or the name of a folder or file.
+    pub model: String,
+    /// Revision of the weights.
+    pub revision: String,
+    /// Family of models, the cluster in tests across models.
+    pub family: String,
+    /// The model's files.
+    pub files: Vec<ModelFile>,
+    /// Experiments to run, in order.
+    pub experiments: Vec<String>,
+    /// Folder of the store.
+    pub store: PathBuf,
+}
+
+/// A file of a model with the hash it must have.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModelFile {
+    /// Where it lies.
+    pub path: PathBuf,
+    /// SHA-256 that the lock file or the resolver states.
+    pub sha256: String,
+}
+
+/// What a worker is asked to summarise.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SummariseRequest {
+    /// Experiment name.
+    pub experiment: String,
+    /// Folder of the store.
+    pub store: PathBuf,
+    /// Ids of the records to take, in the order of the models.
+    pub records: Vec<String>,
+    /// Models that were asked for and could not be measured, with the reason.
+    pub not_run: Vec<crate::NotRun>,
+    /// Folder that receives `<experiment>.json`.
+    pub out: PathBuf,
+}
+
+/// A line from a worker.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Event {
+    /// Work in progress; `total` units of which `done` are behind.
+    Progress {
+        /// What is being done: "loading", "h25-gain: pass"….
+        stage: String,
+        /// Steps behind.
+        done: u64,
+        /// Steps in all.
+        total: u64,
+    },
+    /// A record is in the store.
+    Committed {
+        /// Experiment name.
+        experiment: String,
+        /// Record id.
+        record: String,
+        /// False if it was there already.
+        computed: bool,
+        /// Seconds of this experiment, model loading excluded.
+        seconds: f64,
+    },
+    /// An experiment could not be run on this model.
+    Refused {
+        /// Experiment name.
+        experiment: String,
+        /// Why, in one sentence.
+        reason: String,
+    },
+    /// A summary was written.
+    Summarised {
+        /// Experiment name.
+        experiment: String,
+        /// The file.
+        path: PathBuf,
+    },
+    /// The request as a whole failed.
+    Failed {
+        /// Why, in one sentence.
+        reason: String,
+    },
+}
