@@ -1,0 +1,24 @@
+//! From the files of a model to what a decoder needs: a [`DecoderConfig`], the
+//! [`Weights`] and a [`TextTokenizer`].
+//!
+//! Everything read here is data from strangers: every length is checked
+//! against the file before memory is taken, and every error names the file
+//! and the field or tensor.
+
+mod config;
+mod error;
+mod fields;
+mod gguf;
+mod gguf_header;
+mod hf_config;
+mod open;
+mod tokenizer;
+mod weights;
+
+pub use config::{
+    Activation, Architecture, BlockKind, DecoderConfig, NormKind, Position, RopeScaling,
+};
+pub use error::CheckpointError;
+pub use open::{Checkpoint, FileHash, hash_file};
+pub use tokenizer::{TextTokenizer, TokenIds};
+pub use weights::Weights;

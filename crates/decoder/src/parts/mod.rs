@@ -1,0 +1,10 @@
+//! What the architectures share.
+
+pub(crate) mod activation;
+pub(crate) mod attention;
+pub(crate) mod elementwise;
+pub(crate) mod linear;
+pub(crate) mod mlp;
+pub(crate) mod norm;
+pub(crate) mod real;
+pub(crate) mod rotary;

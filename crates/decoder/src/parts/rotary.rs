@@ -1,0 +1,158 @@
+use assay_checkpoint::RopeScaling;
+use candle_core::{
+    CpuStorage, CustomOp3, DType, Device, Layout, Result as CandleResult, Shape, Tensor, bail,
+};
+use rayon::prelude::*;
+
+use super::elementwise::{on_cpu, range, rows_per_task};
+use super::real::Real;
+use crate::{DecoderError, Pack};
+
+/// Cosines and sines of a pack's positions.
+pub(crate) struct Rotary {
+    cos: Tensor, // [rows, dim / 2]
+    sin: Tensor, // [rows, dim / 2]
+}
+
+/// Frequencies of the pairs, as transformers computes them: in f32, because
+/// models were trained so. [dim / 2]
+pub(crate) fn frequencies(dim: usize, base: f64, scaling: &RopeScaling) -> Vec<f32> {
+    let plain = (0..dim / 2).map(|i| 1.0 / (base as f32).powf((2 * i) as f32 / dim as f32));
+    match scaling {
+        RopeScaling::None => plain.collect(),
+        RopeScaling::Linear { factor } => plain.map(|f| f / *factor as f32).collect(),
+        RopeScaling::Factors(factors) => plain
+            .zip(factors.iter().chain(std::iter::repeat(&1.0)))
+            .map(|(f, factor)| f / *factor as f32)
+            .collect(),
+        RopeScaling::Llama3 {
+            factor,
+            low_freq_factor,
+            high_freq_factor,
+            original_context,
+        } => plain
+            .map(|f| {
+                let wavelength = 2.0 * std::f64::consts::PI / f64::from(f);
+                if wavelength > original_context / low_freq_factor {
+                    f / *factor as f32
+                } else if wavelength < original_context / high_freq_factor {
+                    f
+                } else {
+                    let smooth = (original_context / wavelength - low_freq_factor)
+                        / (high_freq_factor - low_freq_factor);
+                    let f = f64::from(f);
+                    ((1.0 - smooth) * f / factor + smooth * f) as f32
+                }
+            })
+            .collect(),
+    }
+}
+
+impl Rotary {
+    /// Tables for every row of the pack; padding has position 0.
+    pub(crate) fn new(
+        pack: &Pack,
+        frequencies: &[f32],
+        dtype: DType,
+        device: &Device,
+    ) -> Result<Self, DecoderError> {
+        let mut positions = pack.positions();
+        positions.resize(pack.rows(), 0);
+        let angles: Vec<f64> = positions
+            .iter()
+            .flat_map(|p| frequencies.iter().map(|f| f64::from(*p as f32 * f)))
+            .collect();
+        let table = |f: fn(f64) -> f64| -> Result<Tensor, DecoderError> {
+            let values: Vec<f64> = angles.iter().map(|a| f(*a)).collect();
+            Ok(
+                Tensor::from_vec(values, (positions.len(), frequencies.len()), &Device::Cpu)?
+                    .to_dtype(dtype)?
+                    .to_device(device)?,
+            )
+        };
+        Ok(Self {
+            cos: table(f64::cos)?,
+            sin: table(f64::sin)?,
+        })
+    }
+
+    /// x [rows, heads, d_head] -> the same, its first `dim` dimensions rotated
+    /// (i paired with i + dim/2), contiguous.
+    pub(crate) fn apply(&self, x: &Tensor) -> Result<Tensor, DecoderError> {
+        if on_cpu(x) {
+            return Ok(x.apply_op3_no_bwd(&self.cos, &self.sin, &Rotate)?);
+        }
+        let half = self.cos.dim(1)?;
+        let width = x.dim(2)?;
+        let (cos, sin) = (self.cos.unsqueeze(1)?, self.sin.unsqueeze(1)?);
+        let a = x.narrow(2, 0, half)?;
+        let b = x.narrow(2, half, half)?;
+        let rotated_a = (a.broadcast_mul(&cos)? - b.broadcast_mul(&sin)?)?;
+        let rotated_b = (b.broadcast_mul(&cos)? + a.broadcast_mul(&sin)?)?;
+        let rest = x.narrow(2, 2 * half, width - 2 * half)?;
+        Ok(Tensor::cat(&[&rotated_a, &rotated_b, &rest], 2)?)
+    }
+}
+
+struct Rotate;
+
+impl CustomOp3 for Rotate {
+    fn name(&self) -> &'static str {
+        "rotate"
+    }
+
+    fn cpu_fwd(
+        &self,
+        s1: &CpuStorage,
+        l1: &Layout,
+        s2: &CpuStorage,
+        l2: &Layout,
+        s3: &CpuStorage,
+        l3: &Layout,
+    ) -> CandleResult<(CpuStorage, Shape)> {
+        let (cos, sin) = (range(l2, "rotate")?, range(l3, "rotate")?);
+        let out = match (s1, s2, s3) {
+            (CpuStorage::F32(x), CpuStorage::F32(c), CpuStorage::F32(s)) => {
+                CpuStorage::F32(rotate(x, l1, &c[cos.0..cos.1], &s[sin.0..sin.1])?)
+            }
+            (CpuStorage::F64(x), CpuStorage::F64(c), CpuStorage::F64(s)) => {
+                CpuStorage::F64(rotate(x, l1, &c[cos.0..cos.1], &s[sin.0..sin.1])?)
+            }
+            _ => bail!("rotate is for f32 and f64, all three alike"),
+        };
+        Ok((out, l1.shape().clone()))
+    }
+}
+
+/// Reads `x` by its strides, so that a slice of a fused projection needs no
+/// copy first.
+fn rotate<T: Real>(x: &[T], layout: &Layout, cos: &[T], sin: &[T]) -> CandleResult<Vec<T>> {
+    let (rows, heads, width) = layout.shape().dims3()?;
+    let [row_step, head_step, 1] = *layout.stride() else {
+        bail!("rotate needs heads whose dimensions lie side by side");
+    };
+    let start = layout.start_offset();
+    let half = cos.len() / rows;
+    let mut out = vec![T::ZERO; rows * heads * width];
+    let per_row = heads * width;
+    let tasks = rows_per_task(per_row);
+    out.par_chunks_mut(tasks * per_row)
+        .enumerate()
+        .for_each(|(task, out)| {
+            for (i, out) in out.chunks_exact_mut(per_row).enumerate() {
+                let row = task * tasks + i;
+                let cos = &cos[row * half..][..half];
+                let sin = &sin[row * half..][..half];
+                for (head, out) in out.chunks_exact_mut(width).enumerate() {
+                    let x = &x[start + row * row_step + head * head_step..][..width];
+                    for j in 0..half {
+                        let (a, b) = (x[j], x[j + half]);
+                        out[j] = a * cos[j] - b * sin[j];
+                        out[j + half] = b * cos[j] + a * sin[j];
+                    }
+                    out[2 * half..].copy_from_slice(&x[2 * half..]);
+                }
+            }
+        });
+    Ok(out)
+}

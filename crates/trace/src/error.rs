@@ -1,0 +1,51 @@
+use std::path::PathBuf;
+
+use assay_decoder::DecoderError;
+use assay_hook_site::HookSite;
+
+/// What can go wrong in recording or reading a trace.
+#[derive(Debug, thiserror::Error)]
+pub enum TraceError {
+    /// The pass failed.
+    #[error(transparent)]
+    Decoder(#[from] DecoderError),
+    /// The tensor library refused.
+    #[error("tensor operation failed: {0}")]
+    Candle(#[from] candle_core::Error),
+    /// A pattern that matches nothing in this model.
+    #[error("{pattern:?} matches no hook site of this {model_type} model")]
+    NoSuchSite {
+        /// The pattern, or a site's name.
+        pattern: String,
+        /// The model's type.
+        model_type: String,
+    },
+    /// A site that exists and was not passed.
+    #[error("hook site {site} was not reached: the pass did not run that part of the model")]
+    NotReached {
+        /// Where.
+        site: HookSite,
+    },
+    /// A site that was not recorded.
+    #[error("the trace does not hold {site}; record it")]
+    NotRecorded {
+        /// Where.
+        site: HookSite,
+    },
+    /// A prompt that the trace does not have.
+    #[error("the trace holds {prompts} prompts and prompt {index} is asked for")]
+    NoSuchPrompt {
+        /// Which one.
+        index: usize,
+        /// How many there are.
+        prompts: usize,
+    },
+    /// The file could not be written.
+    #[error("cannot write {path}: {reason}")]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
+}

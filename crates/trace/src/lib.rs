@@ -1,0 +1,14 @@
+//! Recording and editing activations: a pass with named sites goes in, a
+//! [`Trace`] comes out.
+//!
+//! TransformerLens and pyvene have both shipped hooks that silently did
+//! nothing; here a pattern that matches no site, or an edit that was never
+//! reached, is an error.
+
+mod error;
+mod record;
+mod trace;
+
+pub use error::TraceError;
+pub use record::{Edit, Stage, record, record_blocks, select_sites};
+pub use trace::Trace;

@@ -1,0 +1,211 @@
+//! Every hook site of every reference case against Hugging Face transformers
+//! (golden/parity, written by golden/parity/generate.py), and the contracts
+//! that every family keeps.
+#![allow(clippy::unwrap_used)]
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::path::PathBuf;
+
+use assay_checkpoint::{BlockKind, Checkpoint};
+use assay_decoder::{Decoder, Pack};
+use assay_hook_site::{BlockSite, HookSite};
+use assay_trace::{Edit, Trace, record};
+use candle_core::{DType, Device, Tensor};
+
+const CASES: [&str; 8] = [
+    "neox-parallel",
+    "neox-sequential",
+    "neox-f16",
+    "gpt2",
+    "gpt2-untied-inner",
+    "llama-gqa-tied",
+    "llama-untied-bias",
+    "llama3-scaled-bf16",
+];
+
+/// Both parts of the tolerance `TOLERANCE + TOLERANCE * |expected|`: two f32
+/// implementations that sum in different orders stay within it (the worst
+/// error found is printed and is several times smaller).
+const TOLERANCE: f64 = 5e-5;
+
+fn folder(case: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+        .join("../../golden/parity")
+        .join(case)
+}
+
+fn load(case: &str, dtype: DType) -> Decoder {
+    let checkpoint = Checkpoint::open(&folder(case)).unwrap();
+    Decoder::load(&checkpoint, dtype, &Device::Cpu, &mut |_, _| ()).unwrap()
+}
+
+fn reference(case: &str) -> (Vec<u32>, HashMap<String, Tensor>) {
+    let path = folder(case).join("reference.safetensors");
+    let mut tensors = candle_core::safetensors::load(path, &Device::Cpu).unwrap();
+    let ids = tensors.remove("ids").unwrap();
+    let ids: Vec<i64> = ids.flatten_all().unwrap().to_vec1().unwrap();
+    (ids.into_iter().map(|i| i as u32).collect(), tensors)
+}
+
+fn record_all(decoder: &Decoder, ids: &[u32]) -> Trace {
+    let sites: BTreeSet<HookSite> = decoder.sites().into_iter().collect();
+    record(decoder, &Pack::new(&[ids.to_vec()]).unwrap(), &sites, vec![]).unwrap()
+}
+
+fn values(tensor: &Tensor) -> Vec<f64> {
+    let flat = tensor.flatten_all().unwrap();
+    flat.to_dtype(DType::F64).unwrap().to_vec1().unwrap()
+}
+
+/// Worst of |a - e| / (1 + |e|) over all elements; a NaN or an infinity on one
+/// side only is an infinite error.
+fn worst(actual: &[f64], expected: &[f64]) -> f64 {
+    assert_eq!(actual.len(), expected.len());
+    let pairs = actual.iter().zip(expected);
+    pairs
+        .map(|(a, e)| if a == e { 0.0 } else { (a - e).abs() / (1.0 + e.abs()) })
+        .map(|x| if x.is_nan() { f64::INFINITY } else { x })
+        .fold(0.0, f64::max)
+}
+
+#[track_caller]
+fn check_parity(case: &str) {
+    let (ids, expected) = reference(case);
+    let f32_trace = record_all(&load(case, DType::F32), &ids);
+    let f64_trace = record_all(&load(case, DType::F64), &ids);
+    let names: BTreeSet<String> = f32_trace.sites().map(|s| s.to_string()).collect();
+    assert_eq!(names, expected.keys().cloned().collect(), "sites of {case}");
+    let mut failures = Vec::new();
+    let mut overall: f64 = 0.0;
+    for site in f32_trace.sites() {
+        let expected = values(&expected[&site.to_string()]);
+        let in_f32 = worst(&values(&f32_trace.prompt(site, 0).unwrap()), &expected);
+        let in_f64 = worst(&values(&f64_trace.prompt(site, 0).unwrap()), &expected);
+        overall = overall.max(in_f32);
+        // The f64 rerun tells a wrong formula (both off) from rounding (f32 off).
+        if in_f32 > TOLERANCE || in_f64 > TOLERANCE {
+            failures.push(format!("{site}: error {in_f32:e} in f32, {in_f64:e} in f64"));
+        }
+    }
+    println!("{case}: {} sites, worst error {overall:.2e}", names.len());
+    assert!(failures.is_empty(), "{case}:\n{}", failures.join("\n"));
+}
+
+#[test]
+fn every_site_matches_transformers() {
+    CASES.iter().for_each(|case| check_parity(case));
+}
+
+/// The parts sum to the residual, per block kind, exactly as added.
+#[test]
+fn parts_sum_to_the_residual() {
+    for case in CASES {
+        let (ids, _) = reference(case);
+        let decoder = load(case, DType::F64);
+        let trace = record_all(&decoder, &ids);
+        for layer in 0..decoder.config().n_layers {
+            let at = |site: BlockSite| trace.rows(site.at(layer)).unwrap().clone();
+            let (pre, post) = (at(BlockSite::ResidPre), at(BlockSite::ResidPost));
+            let (attn, mlp) = (at(BlockSite::AttnOut), at(BlockSite::MlpOut));
+            let sum = ((&pre + &attn).unwrap() + &mlp).unwrap();
+            // Only the order of two f64 additions differs: a few 1e-16.
+            assert!(worst(&values(&sum), &values(&post)) < 1e-14, "{case} block {layer}");
+            if decoder.config().block == BlockKind::Sequential {
+                let mid = at(BlockSite::ResidMid);
+                let sum = (&pre + &attn).unwrap();
+                assert!(worst(&values(&sum), &values(&mid)) < 1e-14, "{case} block {layer}");
+            }
+        }
+    }
+}
+
+/// V is what attention mixes: z = pattern · V at every layer (erratum E5).
+#[test]
+fn z_is_rebuilt_from_pattern_and_v() {
+    for case in CASES {
+        let (ids, _) = reference(case);
+        let decoder = load(case, DType::F64);
+        let trace = record_all(&decoder, &ids);
+        let group = decoder.config().n_heads / decoder.config().n_kv_heads;
+        for layer in 0..decoder.config().n_layers {
+            let at = |site: BlockSite| trace.prompt(site.at(layer), 0).unwrap();
+            let (v, pattern) = (at(BlockSite::V), at(BlockSite::Pattern));
+            let (t, kv, d) = v.dims3().unwrap();
+            let repeated = v
+                .unsqueeze(2)
+                .unwrap()
+                .broadcast_as((t, kv, group, d))
+                .unwrap()
+                .reshape((t, kv * group, d))
+                .unwrap();
+            let v = repeated.transpose(0, 1).unwrap().contiguous().unwrap();
+            let z = pattern.matmul(&v).unwrap().transpose(0, 1).unwrap();
+            let error = worst(&values(&z), &values(&at(BlockSite::Z)));
+            assert!(error < 1e-14, "{case} block {layer}: {error:e}");
+        }
+    }
+}
+
+fn bits(trace: &Trace) -> BTreeMap<HookSite, Vec<u64>> {
+    let sites: Vec<HookSite> = trace.sites().collect();
+    let at = |site| values(&trace.prompt(site, 0).unwrap());
+    sites
+        .into_iter()
+        .map(|site| (site, at(site).iter().map(|v| v.to_bits()).collect()))
+        .collect()
+}
+
+/// Handing a site its own value changes no bit anywhere, and any other value
+/// changes the logits: no hook is silently ignored.
+#[test]
+fn self_patch_is_nothing_and_another_edit_is_something() {
+    for case in CASES {
+        let (ids, _) = reference(case);
+        let decoder = load(case, DType::F32);
+        let sites: BTreeSet<HookSite> = decoder.sites().into_iter().collect();
+        let pack = Pack::new(std::slice::from_ref(&ids)).unwrap();
+        let plain = bits(&record_all(&decoder, &ids));
+        for site in decoder.sites() {
+            let same = Edit::new(site, |_, value| value.copy());
+            let patched = record(&decoder, &pack, &sites, vec![same]).unwrap();
+            assert!(bits(&patched) == plain, "{case}: self-patch at {site}");
+            // Not a mere scaling: norms and softmax would undo one.
+            let other = Edit::new(site, |_, value| {
+                let n = value.elem_count();
+                let ramp = Tensor::arange(0f32, n as f32, value.device())?;
+                let ramp = (ramp / n as f64)?.reshape(value.shape())?;
+                value * ramp.affine(0.5, 0.75)?
+            });
+            let logits = BTreeSet::from([HookSite::Logits]);
+            let patched = bits(&record(&decoder, &pack, &logits, vec![other]).unwrap());
+            let unchanged = patched[&HookSite::Logits] == plain[&HookSite::Logits];
+            assert!(!unchanged, "{case}: the edit at {site} changed nothing");
+        }
+    }
+}
+
+/// A prompt's bits do not depend on its pack-mates or their order.
+#[test]
+fn alone_packed_and_reversed_are_bit_identical() {
+    for case in CASES {
+        let (ids, _) = reference(case);
+        let decoder = load(case, DType::F32);
+        let sites: BTreeSet<HookSite> = decoder.sites().into_iter().collect();
+        let prompts: Vec<Vec<u32>> = (0..12)
+            .map(|i| ids.iter().cycle().skip(i).take(1 + (i * 5) % 9).copied().collect())
+            .collect();
+        let reversed: Vec<Vec<u32>> = prompts.iter().rev().cloned().collect();
+        let run = |p: &[Vec<u32>]| record(&decoder, &Pack::new(p).unwrap(), &sites, vec![]).unwrap();
+        let (packed, turned) = (run(&prompts), run(&reversed));
+        for (i, prompt) in prompts.iter().enumerate() {
+            let alone = run(std::slice::from_ref(prompt));
+            for site in decoder.sites() {
+                let expected = values(&alone.prompt(site, 0).unwrap());
+                let mate = values(&packed.prompt(site, i).unwrap());
+                let back = values(&turned.prompt(site, prompts.len() - 1 - i).unwrap());
+                assert!(expected == mate, "{case}: prompt {i} packed, {site}");
+                assert!(expected == back, "{case}: prompt {i} reversed, {site}");
+            }
+        }
+    }
+}
