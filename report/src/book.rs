@@ -1,0 +1,189 @@
+//! Every number of the report under one roof: those of the summaries, and
+//! those that the harness itself states (model facts, declared thresholds,
+//! counts of checks).
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use assay_record::{Format, Number, RecordError, Summary, Tolerance};
+
+use crate::error::ReportError;
+use crate::input::ReportInput;
+use crate::shown::{Shown, shown};
+
+/// How many characters of a hash are printed; the whole of it stands in
+/// results.zip.
+pub(crate) const SHORT_HASH: usize = 12;
+
+/// The start of a hash, as printed.
+pub(crate) fn short(hash: &str) -> &str {
+    hash.get(..SHORT_HASH).unwrap_or(hash)
+}
+
+/// Id of a fact about the model behind a record.
+pub(crate) fn fact_id(experiment: &str, record: &str, fact: &str) -> String {
+    format!("{experiment}.facts.{}.{fact}", short(record))
+}
+
+/// Id of the declared smallest effect of interest of a claim.
+pub(crate) fn smallest_effect_id(claim: &str) -> String {
+    format!("{claim}.smallest-effect")
+}
+
+/// Id of an experiment's declared error rate.
+pub(crate) fn alpha_id(experiment: &str) -> String {
+    format!("{experiment}.alpha")
+}
+
+/// Id of the number of values compared for one line of the golden table.
+pub(crate) fn golden_id(experiment: &str, model: &str, what: &str) -> String {
+    format!("golden.{experiment}.{model}.{what}")
+}
+
+/// Numbers by id, with the record ids that they may name.
+#[derive(Debug, Clone)]
+pub(crate) struct Book {
+    numbers: BTreeMap<String, Number>,
+}
+
+impl Book {
+    /// Gathers and checks all numbers.
+    pub(crate) fn new(input: &ReportInput) -> Result<Self, ReportError> {
+        let mut records = BTreeSet::new();
+        for record in &input.records {
+            let id = record.key.id().map_err(|e| RecordError::Malformed {
+                path: record.key.model.clone().into(),
+                kind: "record key",
+                reason: e.to_string(),
+            })?;
+            records.insert(id);
+        }
+        let mut book = Self {
+            numbers: BTreeMap::new(),
+        };
+        for summary in &input.summaries {
+            summary.check()?;
+            for (id, number) in &summary.numbers {
+                if let Some(record) = number.records.iter().find(|r| !records.contains(*r)) {
+                    return Err(ReportError::UnknownRecord {
+                        number: id.clone(),
+                        record: record.clone(),
+                    });
+                }
+                book.insert(id.clone(), number.clone())?;
+            }
+            book.insert_declared(summary)?;
+            book.insert_facts(summary)?;
+        }
+        for line in &input.golden {
+            for (what, count) in [("compared", line.compared), ("failed", line.failures.len())] {
+                let id = golden_id(&line.experiment, &line.model, what);
+                book.insert(id, counted(count as f64, &format!("values {what}"), &[]))?;
+            }
+        }
+        Ok(book)
+    }
+
+    fn insert_declared(&mut self, summary: &Summary) -> Result<(), ReportError> {
+        let declared = |value: f64, what: &str| Number {
+            value,
+            what: what.to_owned(),
+            format: Format::Significant(2),
+            tolerance: Tolerance::Exact,
+            records: Vec::new(),
+            source: Some(format!("experiment.toml of {}", summary.experiment)),
+        };
+        self.insert(
+            alpha_id(&summary.experiment),
+            declared(summary.spec.alpha, "family-wise error rate"),
+        )?;
+        for claim in &summary.spec.claims {
+            self.insert(
+                smallest_effect_id(&claim.id),
+                declared(claim.smallest_effect, "smallest effect of interest"),
+            )?;
+        }
+        Ok(())
+    }
+
+    fn insert_facts(&mut self, summary: &Summary) -> Result<(), ReportError> {
+        for row in &summary.models {
+            let f = &row.facts;
+            let counts = [
+                ("n-layers", "blocks, L", f.n_layers as f64),
+                ("n-heads", "query heads, H", f.n_heads as f64),
+                ("n-kv-heads", "key/value heads", f.n_kv_heads as f64),
+                ("d-model", "width of the residual stream", f.d_model as f64),
+                ("d-head", "width of a head", f.d_head as f64),
+                ("d-mlp", "hidden width of the MLP", f.d_mlp as f64),
+                ("vocab", "vocabulary size", f.vocab as f64),
+                ("parameters", "parameters in the file", f.parameters as f64),
+            ];
+            let from = [row.record.clone()];
+            for (fact, what, value) in counts {
+                let what = format!("{what} of {}", row.model);
+                let id = fact_id(&summary.experiment, &row.record, fact);
+                self.insert(id, counted(value, &what, &from))?;
+            }
+            let rho = Number {
+                format: Format::Significant(4),
+                ..counted(f.rho, &format!("head density of {}", row.model), &from)
+            };
+            let id = fact_id(&summary.experiment, &row.record, "rho");
+            self.insert(id, rho)?;
+        }
+        Ok(())
+    }
+
+    fn insert(&mut self, id: String, number: Number) -> Result<(), ReportError> {
+        let in_range = match number.format {
+            Format::PValue => (0.0..=1.0).contains(&number.value),
+            Format::Integer => number.value.fract() == 0.0,
+            _ => number.value.is_finite(),
+        };
+        if !in_range {
+            return Err(ReportError::BadNumber {
+                id,
+                value: number.value,
+                expected: match number.format {
+                    Format::PValue => "a probability",
+                    Format::Integer => "a whole number",
+                    _ => "finite",
+                },
+            });
+        }
+        if self.numbers.insert(id.clone(), number).is_some() {
+            return Err(ReportError::Duplicate {
+                kind: "number",
+                name: id,
+            });
+        }
+        Ok(())
+    }
+
+    /// The number under `id`.
+    pub(crate) fn get(&self, id: &str) -> Option<&Number> {
+        self.numbers.get(id)
+    }
+
+    /// The printed parts of the number under `id`.
+    pub(crate) fn shown(&self, id: &str) -> Option<Shown> {
+        self.get(id).map(|n| shown(n.value, n.format))
+    }
+
+    /// Ids and numbers in alphabetical order.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &Number)> {
+        self.numbers.iter().map(|(id, n)| (id.as_str(), n))
+    }
+}
+
+/// A count that the harness states of itself.
+fn counted(value: f64, what: &str, records: &[String]) -> Number {
+    Number {
+        value,
+        what: what.to_owned(),
+        format: Format::Integer,
+        tolerance: Tolerance::Exact,
+        records: records.to_vec(),
+        source: None,
+    }
+}

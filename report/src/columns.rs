@@ -1,0 +1,161 @@
+//! Widths of LaTeX table columns. A table is set in the largest size in which
+//! its unbreakable words fit the page, then on a turned page, and only then is
+//! text allowed to be hyphenated.
+
+use serde::Serialize;
+
+/// Width of the text block in points (480 bp); report.tex sets the same.
+const PORTRAIT: f64 = 481.0;
+/// Width of a turned page's text block in points; the height of the portrait
+/// text block that report.tex sets.
+const LANDSCAPE: f64 = 700.0;
+/// Space between two columns in points: twice \tabcolsep, as report.tex sets.
+const GAP: f64 = 7.0;
+/// Text columns are not squeezed below this width, in ems, if their text is
+/// longer: narrower ones read as a list of words.
+const COMFORT: f64 = 9.0;
+/// Font sizes to try, in points.
+const SIZES: [f64; 3] = [8.5, 7.5, 6.5];
+
+/// What a column holds, as far as its width is concerned.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Extent {
+    /// Width of the longest cell in ems.
+    pub(crate) natural: f64,
+    /// Width of the longest piece that cannot be broken, in ems.
+    pub(crate) unbreakable: f64,
+    /// Holds numbers only, which are never broken.
+    pub(crate) numeric: bool,
+    /// Set right-aligned.
+    pub(crate) right: bool,
+}
+
+impl Extent {
+    /// Widens the extent so that it holds this text.
+    pub(crate) fn add(&mut self, text: &str, breakable: bool) {
+        let whole = ems(text);
+        let longest = text
+            .split([' ', '-', '/', '_', '.'])
+            .map(ems)
+            .fold(0.0, f64::max);
+        self.natural = self.natural.max(whole);
+        self.unbreakable = self
+            .unbreakable
+            .max(if breakable { longest } else { whole });
+    }
+
+    /// Widens the extent so that the longest word of a heading fits; headings
+    /// may take several lines.
+    pub(crate) fn add_heading(&mut self, text: &str) {
+        let longest = text.split([' ', '-']).map(ems).fold(0.0, f64::max);
+        self.natural = self.natural.max(longest);
+        self.unbreakable = self.unbreakable.max(longest);
+    }
+
+    fn least(&self) -> f64 {
+        if self.numeric {
+            self.natural
+        } else {
+            self.unbreakable.max(self.natural.min(COMFORT))
+        }
+    }
+}
+
+/// A rough width: Latin Modern's classes of characters, a little too wide.
+fn ems(text: &str) -> f64 {
+    text.chars()
+        .map(|c| match c {
+            'i' | 'j' | 'l' | 't' | 'f' | 'r' | '.' | ',' | ':' | ';' | '\'' | '|' | '!' => 0.36,
+            'm' | 'w' | 'M' | 'W' | '%' | '@' => 0.9,
+            'A'..='Z' => 0.75,
+            c if c.is_ascii() => 0.54,
+            _ => 0.8,
+        })
+        .sum()
+}
+
+/// How LaTeX is to set a table.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub(crate) struct Layout {
+    /// Font size and line distance in points, as `\fontsize` takes them.
+    pub(crate) size: String,
+    /// Column specification.
+    pub(crate) spec: String,
+    /// Whether the page is turned.
+    pub(crate) landscape: bool,
+}
+
+/// The layout of a table with these columns.
+pub(crate) fn layout(columns: &[Extent]) -> Layout {
+    let least: f64 = columns.iter().map(Extent::least).sum();
+    let gaps = GAP * columns.len().saturating_sub(1) as f64;
+    let tries = [(PORTRAIT, false), (LANDSCAPE, true)]
+        .into_iter()
+        .flat_map(|(width, turned)| SIZES.map(|size| (width, size, turned)));
+    let (width, size, landscape) = tries
+        .clone()
+        .find(|(width, size, _)| least * size + gaps <= *width)
+        .unwrap_or((LANDSCAPE, 6.5, true));
+    let room = (width - gaps) / size;
+    // What is left beyond the least widths goes to the columns that could use
+    // it, in proportion; a table that does not fit at all is scaled down.
+    let wanted: f64 = columns.iter().map(|c| c.natural - c.least()).sum();
+    let share = if wanted > 0.0 {
+        ((room - least) / wanted).clamp(0.0, 1.0)
+    } else {
+        0.0
+    };
+    let scale = if least > room { room / least } else { 1.0 };
+    let spec: Vec<String> = columns
+        .iter()
+        .map(|c| {
+            let ems = scale * (c.least() + share * (c.natural - c.least()));
+            let side = if c.right { "R" } else { "L" };
+            format!("{side}{{{:.1}pt}}", ems * size)
+        })
+        .collect();
+    Layout {
+        size: format!("{{{size}}}{{{:.1}}}", size * 1.2),
+        spec: spec.join(""),
+        landscape,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Extent, PORTRAIT, layout};
+
+    fn column(text: &str, numeric: bool) -> Extent {
+        let mut extent = Extent {
+            numeric,
+            ..Extent::default()
+        };
+        extent.add(text, !numeric);
+        extent
+    }
+
+    #[test]
+    fn a_narrow_table_keeps_its_natural_width() {
+        let found = layout(&[column("model", false), column("0.123", true)]);
+        assert!(!found.landscape);
+        assert_eq!(found.size, "{8.5}{10.2}");
+    }
+
+    #[test]
+    fn prose_takes_the_rest_of_the_page() {
+        let prose = "a long reason with many words ".repeat(20);
+        let found = layout(&[column("claim", false), column(&prose, false)]);
+        let widths: f64 = found
+            .spec
+            .split(['{', '}'])
+            .filter_map(|part| part.strip_suffix("pt")?.parse::<f64>().ok())
+            .sum();
+        assert!((PORTRAIT - 10.0..=PORTRAIT).contains(&widths), "{widths}");
+    }
+
+    #[test]
+    fn many_wide_numbers_turn_the_page() {
+        let columns: Vec<_> = (0..14).map(|_| column("134,515,008.123", true)).collect();
+        assert!(layout(&columns).landscape);
+    }
+}

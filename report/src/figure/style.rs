@@ -1,0 +1,149 @@
+//! One look for every figure: colours of Okabe and Ito (2008), which readers
+//! with any colour vision tell apart, a marker shape beside each colour for
+//! print in grey, and one face of one typeface. Every colour is opaque: svg2pdf is not
+//! deterministic otherwise.
+
+use plotters::style::{RGBColor, register_font};
+use svg2pdf::usvg::fontdb;
+
+use crate::error::ReportError;
+
+/// Lengths are in quarter points: four units are one point in the PDF.
+pub(super) const UNITS_PER_POINT: u32 = 4;
+/// Width of a full-width figure: 480 points, the text width of report.tex.
+pub(super) const FULL_WIDTH: i32 = 1920;
+/// Width of a figure that has one panel.
+pub(super) const SINGLE_WIDTH: i32 = 1440;
+
+/// Font sizes in units: 9, 8, 7 and 6.5 points in print.
+pub(super) const TITLE: i32 = 36;
+pub(super) const LABEL: i32 = 32;
+pub(super) const TICK: i32 = 28;
+pub(super) const NOTE: i32 = 26;
+
+/// The typeface, and what a browser without it takes; DejaVu Sans and Verdana
+/// descend from one design and have nearly the same widths.
+pub(super) const FAMILY: &str = "DejaVu Sans, Verdana, sans-serif";
+
+pub(super) const PAPER: RGBColor = RGBColor(0xff, 0xff, 0xff);
+pub(super) const INK: RGBColor = RGBColor(0x1a, 0x1a, 0x1a);
+pub(super) const MUTED: RGBColor = RGBColor(0x6b, 0x6b, 0x6b);
+pub(super) const GRID: RGBColor = RGBColor(0xdc, 0xdc, 0xdc);
+
+const DARK_PAPER: RGBColor = RGBColor(0x16, 0x18, 0x1c);
+
+/// The neutral colours and what they become on a dark page.
+const NEUTRALS: [(RGBColor, RGBColor); 4] = [
+    (PAPER, DARK_PAPER),
+    (INK, RGBColor(0xe6, 0xe6, 0xe6)),
+    (MUTED, RGBColor(0xa5, 0xaa, 0xb2)),
+    (GRID, RGBColor(0x3a, 0x3d, 0x44)),
+];
+
+/// Okabe and Ito's colours without yellow, which vanishes on white; dark and
+/// light ones alternate so that neighbours differ in grey too.
+const PALETTE: [RGBColor; 7] = [
+    RGBColor(0x00, 0x72, 0xb2),
+    RGBColor(0xe6, 0x9f, 0x00),
+    RGBColor(0x00, 0x9e, 0x73),
+    RGBColor(0xcc, 0x79, 0xa7),
+    RGBColor(0xd5, 0x5e, 0x00),
+    RGBColor(0x56, 0xb4, 0xe9),
+    INK,
+];
+
+/// Marker shapes; six, so that colour and shape together repeat only after 42
+/// series.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Shape {
+    Circle,
+    Square,
+    Up,
+    Diamond,
+    Down,
+    Cross,
+}
+
+const SHAPES: [Shape; 6] = [
+    Shape::Circle,
+    Shape::Square,
+    Shape::Up,
+    Shape::Diamond,
+    Shape::Down,
+    Shape::Cross,
+];
+
+/// Colour and shape of the n-th series.
+pub(super) fn series(n: usize) -> (RGBColor, Shape) {
+    let color = PALETTE.get(n % PALETTE.len()).copied().unwrap_or(INK);
+    let shape = SHAPES
+        .get(n % SHAPES.len())
+        .copied()
+        .unwrap_or(Shape::Circle);
+    (color, shape)
+}
+
+/// The opaque tint of a series colour, for bands.
+pub(super) fn tint(color: RGBColor) -> RGBColor {
+    mix(color, PAPER, 0.78)
+}
+
+/// `share` of the second colour, the rest of the first.
+fn mix(a: RGBColor, b: RGBColor, share: f64) -> RGBColor {
+    let channel =
+        |a: u8, b: u8| (f64::from(a) * (1.0 - share) + f64::from(b) * share).round() as u8;
+    RGBColor(channel(a.0, b.0), channel(a.1, b.1), channel(a.2, b.2))
+}
+
+fn hex(color: RGBColor) -> String {
+    format!("#{:02X}{:02X}{:02X}", color.0, color.1, color.2)
+}
+
+/// Style rules that recolour an inline figure on a dark page.
+pub(crate) fn dark_rules() -> String {
+    let tints = PALETTE.map(|c| (tint(c), mix(c, DARK_PAPER, 0.65)));
+    NEUTRALS
+        .into_iter()
+        .chain(tints)
+        .map(|(light, dark)| {
+            let (light, dark) = (hex(light), hex(dark));
+            format!(
+                "figure svg [fill=\"{light}\"]{{fill:{dark}}}\
+                 figure svg [stroke=\"{light}\"]{{stroke:{dark}}}\n"
+            )
+        })
+        .collect()
+}
+
+/// Tells plotters the typeface, so that it measures text as it will be set.
+pub(super) fn register() -> Result<(), ReportError> {
+    let regular = plotters::style::FontStyle::Normal;
+    register_font(FAMILY, regular, dejavu::sans::regular()).map_err(|_| ReportError::Figure {
+        figure: "(all)".to_owned(),
+        reason: "the DejaVu Sans typeface cannot be read".to_owned(),
+    })
+}
+
+/// The typeface for svg2pdf; no font of the machine is looked at. There is one
+/// face and no bold: svg2pdf writes several faces in the order of a hash map.
+pub(super) fn fonts() -> fontdb::Database {
+    let mut fonts = fontdb::Database::new();
+    fonts.load_font_data(dejavu::sans::regular().to_vec());
+    fonts.set_sans_serif_family("DejaVu Sans");
+    fonts
+}
+
+/// A text in which every character that the typeface lacks is replaced by
+/// U+FFFD, the replacement character: svg2pdf would drop it unseen.
+pub(super) fn settable(text: &str) -> String {
+    let Ok(face) = ttf_parser::Face::parse(dejavu::sans::regular(), 0) else {
+        return text.to_owned();
+    };
+    text.chars()
+        .map(|c| match face.glyph_index(c) {
+            _ if c.is_control() => ' ',
+            Some(_) => c,
+            None => '\u{fffd}',
+        })
+        .collect()
+}

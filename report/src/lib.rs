@@ -1,0 +1,154 @@
+//! The report of a run: Markdown, HTML, LaTeX and PDF, figures, and an archive
+//! of it all.
+//!
+//! It formats and computes nothing: every printed number is one of a
+//! [`Summary`](assay_record::Summary), a model fact, a declared threshold or a
+//! count of checks, and no number is typed into a template. Equal inputs give
+//! equal bytes: there is no clock, no randomness and no unordered map here.
+
+mod archive;
+mod book;
+mod columns;
+mod dialect;
+mod error;
+mod figure;
+mod input;
+mod latex;
+mod pdf;
+mod render;
+mod shown;
+mod tables;
+mod text;
+mod view;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::Arc;
+
+use assay_record::{Summary, write_atomically};
+
+use crate::book::Book;
+
+pub use error::ReportError;
+pub use input::{GoldenLine, Outcome, OutcomeLine, PdfOutcome, ReportInput, Written};
+
+/// Writes the report into the folder `out`, which is made where it is missing:
+/// report.md, report.html (self-contained), report.tex with macros.tex,
+/// report.pdf where latexmk is installed, figures/ with SVG, PDF and CSV of
+/// each figure, and results.zip with summaries, records, figures, texts and a
+/// manifest of SHA-256 hashes. Nothing is written before everything could be
+/// made.
+///
+/// # Errors
+/// A summary that refers to a number or record that is not there, a text whose
+/// placeholder was not replaced, a figure whose data cannot be drawn, a LaTeX
+/// run that stopped, a file that cannot be written.
+pub fn write_report(input: &ReportInput, out: &Path) -> Result<Written, ReportError> {
+    let mut files = render_files(input)?;
+    let pdf = match pdf::typeset(&files)? {
+        Some(bytes) => {
+            files.insert("report.pdf".to_owned(), bytes);
+            PdfOutcome::Written
+        }
+        None => {
+            remove_stale(&out.join("report.pdf"))?;
+            PdfOutcome::NoLatexmk
+        }
+    };
+    let mut written = Vec::new();
+    for (name, bytes) in &files {
+        let path = out.join(name);
+        write_atomically(&path, bytes)?;
+        written.push(path);
+    }
+    Ok(Written {
+        files: written,
+        pdf,
+    })
+}
+
+/// Every file but report.pdf, by name.
+fn render_files(input: &ReportInput) -> Result<BTreeMap<String, Vec<u8>>, ReportError> {
+    check_names(&input.summaries)?;
+    let book = Arc::new(Book::new(input)?);
+    let mut files = BTreeMap::new();
+    let mut drawn = Vec::new();
+    for summary in &input.summaries {
+        for f in &summary.figures {
+            let name = view::figure_name(summary, &f.id);
+            let figure = figure::draw(f, &book)?;
+            let pdf = figure::pdf(&f.id, &figure)?;
+            let svg = figure.svg.clone().into_bytes();
+            if files.insert(format!("figures/{name}.svg"), svg).is_some() {
+                return Err(ReportError::Duplicate {
+                    kind: "figure file",
+                    name,
+                });
+            }
+            files.insert(format!("figures/{name}.pdf"), pdf);
+            files.insert(format!("figures/{name}.csv"), figure::csv(f)?);
+            drawn.push(figure);
+        }
+    }
+    let view = view::view(input, drawn, &book)?;
+    for (name, text) in render::render(&view, &book)? {
+        files.insert(name.to_owned(), text.into_bytes());
+    }
+    files.insert("macros.tex".to_owned(), latex::macros(&book)?.into_bytes());
+    let mut packed = files.clone();
+    for summary in &input.summaries {
+        let name = format!("summaries/{}.json", summary.experiment);
+        let json = archive::json(&name, summary)?;
+        packed.insert(name, json);
+    }
+    for record in &input.records {
+        let name = format!("records/{}.json", archive::record_id(&record.key)?);
+        let json = archive::json(&name, record)?;
+        packed.insert(name, json);
+    }
+    files.insert("results.zip".to_owned(), archive::pack(&packed)?);
+    Ok(files)
+}
+
+/// Names that become file names or anchors: of few characters, and used once.
+fn check_names(summaries: &[Summary]) -> Result<(), ReportError> {
+    let mut seen = BTreeSet::new();
+    let mut check = |kind: &'static str, scope: &str, name: &str| {
+        let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.');
+        if name.is_empty() || name.starts_with('.') || !name.chars().all(plain) {
+            return Err(ReportError::BadName {
+                kind,
+                name: name.to_owned(),
+            });
+        }
+        if !seen.insert(format!("{kind} {scope} {name}")) {
+            return Err(ReportError::Duplicate {
+                kind,
+                name: name.to_owned(),
+            });
+        }
+        Ok(())
+    };
+    for summary in summaries {
+        check("experiment", "", &summary.experiment)?;
+        for table in &summary.tables {
+            check("table", &summary.experiment, &table.id)?;
+        }
+        for figure in &summary.figures {
+            check("figure", &summary.experiment, &figure.id)?;
+        }
+    }
+    Ok(())
+}
+
+/// A report.pdf of an earlier run would pass for this one's.
+fn remove_stale(path: &Path) -> Result<(), ReportError> {
+    match std::fs::remove_file(path) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(ReportError::Io {
+            action: "remove",
+            path: path.to_path_buf(),
+            source: e,
+        }),
+        _ => Ok(()),
+    }
+}

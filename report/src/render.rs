@@ -1,0 +1,197 @@
+//! Templates to text.
+
+use std::error::Error;
+use std::sync::Arc;
+
+use serde::Serialize;
+use tera::{Context, Delimiters, Filter, Kwargs, State, Tera};
+
+use crate::book::Book;
+use crate::dialect::Dialect;
+use crate::error::ReportError;
+use crate::figure::dark_rules;
+use crate::text::rich;
+use crate::view::View;
+
+/// A report's files by dialect: name of the template and of the output, and
+/// the template with the parts it includes.
+struct Source {
+    file: &'static str,
+    dialect: Dialect,
+    templates: [(&'static str, &'static str); 2],
+}
+
+const SOURCES: [Source; 3] = [
+    Source {
+        file: "report.md",
+        dialect: Dialect::Markdown,
+        templates: [
+            ("table.md", include_str!("../templates/table.md")),
+            ("report.md", include_str!("../templates/report.md")),
+        ],
+    },
+    Source {
+        file: "report.html",
+        dialect: Dialect::Html,
+        templates: [
+            ("table.html", include_str!("../templates/table.html")),
+            ("report.html", include_str!("../templates/report.html")),
+        ],
+    },
+    Source {
+        file: "report.tex",
+        dialect: Dialect::Latex,
+        templates: [
+            ("table.tex", include_str!("../templates/table.tex")),
+            ("report.tex", include_str!("../templates/report.tex")),
+        ],
+    },
+];
+
+/// The style sheet of report.html.
+const STYLE: &str = include_str!("../templates/report.css");
+
+/// report.md, report.html and report.tex as (name, text).
+pub(crate) fn render(
+    view: &View,
+    book: &Arc<Book>,
+) -> Result<Vec<(&'static str, String)>, ReportError> {
+    SOURCES
+        .iter()
+        .map(|source| {
+            let text = render_one(source, view, book).map_err(|e| ReportError::Template {
+                template: source.file,
+                reason: chain(&e),
+            })?;
+            no_placeholder_left(source.file, &text, book)?;
+            Ok((source.file, text))
+        })
+        .collect()
+}
+
+#[derive(Serialize)]
+struct Page<'a> {
+    report: &'a View,
+    style: String,
+}
+
+fn render_one(source: &Source, view: &View, book: &Arc<Book>) -> Result<String, tera::Error> {
+    let mut tera = Tera::new();
+    if source.dialect == Dialect::Latex {
+        tera.set_delimiters(Delimiters {
+            block_start: "<%".into(),
+            block_end: "%>".into(),
+            variable_start: "<<".into(),
+            variable_end: ">>".into(),
+            comment_start: "<#".into(),
+            comment_end: "#>".into(),
+        })?;
+    }
+    tera.autoescape_on([".md", ".html", ".tex"]);
+    tera.set_escape_fn(source.dialect.escape_fn());
+    tera.register_filter(
+        "number",
+        NumberFilter {
+            dialect: source.dialect,
+            book: Arc::clone(book),
+        },
+    );
+    tera.register_filter(
+        "rich",
+        RichFilter {
+            dialect: source.dialect,
+            book: Arc::clone(book),
+        },
+    );
+    tera.register_filter("code", CodeFilter(source.dialect));
+    tera.add_raw_templates(source.templates)?;
+    let context = Context::from_serialize(&Page {
+        report: view,
+        style: format!(
+            "{STYLE}\n@media (prefers-color-scheme:dark){{\n{}}}\n",
+            dark_rules()
+        ),
+    })?;
+    tera.render(source.file, &context)
+}
+
+/// `id | number`: the number with its origin.
+struct NumberFilter {
+    dialect: Dialect,
+    book: Arc<Book>,
+}
+
+impl Filter<&str, tera::TeraResult<String>> for NumberFilter {
+    fn call(&self, id: &str, _: Kwargs, _: &State) -> tera::TeraResult<String> {
+        self.dialect
+            .number(id, &self.book)
+            .ok_or_else(|| tera::Error::message(format!("there is no number {id}")))
+    }
+
+    fn is_safe(&self) -> bool {
+        true
+    }
+}
+
+/// `text | code`: a name or command that a machine reads.
+struct CodeFilter(Dialect);
+
+impl Filter<&str, String> for CodeFilter {
+    fn call(&self, text: &str, _: Kwargs, _: &State) -> String {
+        self.0.code(text)
+    }
+
+    fn is_safe(&self) -> bool {
+        true
+    }
+}
+
+/// `text | rich`: words escaped and placeholders replaced.
+struct RichFilter {
+    dialect: Dialect,
+    book: Arc<Book>,
+}
+
+impl Filter<&str, tera::TeraResult<String>> for RichFilter {
+    fn call(&self, text: &str, _: Kwargs, _: &State) -> tera::TeraResult<String> {
+        rich(
+            text,
+            &self.book,
+            |words| self.dialect.words(words),
+            |id| self.dialect.number(id, &self.book).unwrap_or_default(),
+        )
+        .map_err(|e| tera::Error::message(e.to_string()))
+    }
+
+    fn is_safe(&self) -> bool {
+        true
+    }
+}
+
+/// An error with its causes, in one line.
+fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}
+
+/// A known id between braces that reached an output was meant as a
+/// placeholder, in a field that holds none.
+pub(crate) fn no_placeholder_left(file: &str, text: &str, book: &Book) -> Result<(), ReportError> {
+    for part in text.split('{').skip(1) {
+        if let Some((id, _)) = part.split_once('}')
+            && book.get(id.trim_end_matches('\\')).is_some()
+        {
+            return Err(ReportError::Unreplaced {
+                id: id.to_owned(),
+                file: file.to_owned(),
+            });
+        }
+    }
+    Ok(())
+}

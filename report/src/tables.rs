@@ -1,0 +1,184 @@
+//! One shape for every table of the report, so that each output has one way of
+//! setting tables.
+
+use assay_record::{Cell, Table};
+use serde::Serialize;
+
+use crate::book::{Book, short};
+use crate::columns::{Extent, Layout, layout};
+use crate::error::ReportError;
+use crate::text::unmarked;
+
+/// How a cell is set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Kind {
+    /// Words.
+    Text,
+    /// Words with `{id}` placeholders.
+    Rich,
+    /// Id of a number.
+    Number,
+    /// Why there is nothing.
+    Missing,
+    /// A name that a machine reads.
+    Code,
+    /// A hash; its start is printed.
+    Hash,
+    /// A record's id: what the numbers link to.
+    Record,
+    /// An audited verdict.
+    Verdict,
+}
+
+/// A cell.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct CellView {
+    kind: Kind,
+    text: String,
+    /// The whole of what `text` is the start of; otherwise empty.
+    whole: String,
+}
+
+impl CellView {
+    pub(crate) fn new(kind: Kind, text: &str) -> Self {
+        let text = text.to_owned();
+        match kind {
+            Kind::Hash | Kind::Record => Self {
+                kind,
+                text: short(&text).to_owned(),
+                whole: text,
+            },
+            _ => Self {
+                kind,
+                text,
+                whole: String::new(),
+            },
+        }
+    }
+}
+
+#[derive(Debug, Clone, Serialize)]
+struct ColumnView {
+    title: String,
+    numeric: bool,
+}
+
+/// A table ready for the templates.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct TableView {
+    /// Anchor, unique in the report.
+    id: String,
+    title: String,
+    /// May hold placeholders.
+    caption: String,
+    /// The command that makes it.
+    command: String,
+    columns: Vec<ColumnView>,
+    rows: Vec<Vec<CellView>>,
+    /// How LaTeX sets it.
+    latex: Layout,
+}
+
+/// What stands around the cells of a table.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Around<'a> {
+    pub(crate) id: &'a str,
+    pub(crate) title: &'a str,
+    pub(crate) caption: &'a str,
+    pub(crate) command: &'a str,
+}
+
+impl TableView {
+    /// A table; a heading that starts with "#" is that of a column of numbers.
+    pub(crate) fn new(
+        around: Around<'_>,
+        headings: &[&str],
+        rows: Vec<Vec<CellView>>,
+        book: &Book,
+    ) -> Result<Self, ReportError> {
+        let columns = headings
+            .iter()
+            .map(|title| ColumnView {
+                title: title.trim_start_matches('#').to_owned(),
+                numeric: title.starts_with('#'),
+            })
+            .collect();
+        Self::of(around, columns, rows, book)
+    }
+
+    /// A table of a summary.
+    pub(crate) fn from_summary(
+        table: &Table,
+        around: Around<'_>,
+        book: &Book,
+    ) -> Result<Self, ReportError> {
+        let columns = table
+            .columns
+            .iter()
+            .map(|c| ColumnView {
+                title: c.title.clone(),
+                numeric: c.numeric,
+            })
+            .collect();
+        let cell = |cell: &Cell| match cell {
+            Cell::Text(text) => CellView::new(Kind::Text, text),
+            Cell::Number(id) => CellView::new(Kind::Number, id),
+            Cell::Missing(why) => CellView::new(Kind::Missing, why),
+        };
+        let rows = table
+            .rows
+            .iter()
+            .map(|row| row.iter().map(cell).collect())
+            .collect();
+        Self::of(around, columns, rows, book)
+    }
+
+    fn of(
+        around: Around<'_>,
+        columns: Vec<ColumnView>,
+        rows: Vec<Vec<CellView>>,
+        book: &Book,
+    ) -> Result<Self, ReportError> {
+        let mut extents: Vec<Extent> = columns
+            .iter()
+            .map(|column| {
+                let mut extent = Extent {
+                    numeric: column.numeric,
+                    ..Extent::default()
+                };
+                extent.add_heading(&column.title);
+                extent
+            })
+            .collect();
+        for row in &rows {
+            for (extent, cell) in extents.iter_mut().zip(row) {
+                match cell.kind {
+                    Kind::Number => {
+                        let shown = book.shown(&cell.text).map(|s| s.plain("-"));
+                        extent.add(&shown.unwrap_or_default(), false);
+                    }
+                    Kind::Rich => extent.add(&unmarked(&cell.text, book)?, true),
+                    Kind::Hash | Kind::Record => extent.add(&cell.text, false),
+                    _ => {
+                        // Words in a column of numbers may be broken too.
+                        extent.numeric = false;
+                        extent.add(&cell.text, true);
+                    }
+                }
+            }
+        }
+        for (extent, column) in extents.iter_mut().zip(&columns) {
+            extent.right = column.numeric;
+        }
+        Ok(Self {
+            id: around.id.to_owned(),
+            title: around.title.to_owned(),
+            caption: around.caption.to_owned(),
+            command: around.command.to_owned(),
+            columns,
+            rows,
+            latex: layout(&extents),
+        })
+    }
+}
