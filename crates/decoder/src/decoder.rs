@@ -86,6 +86,13 @@ impl Decoder {
         &self.config
     }
 
+    /// Rows that the neurons of a block write into the residual stream, scaled
+    /// by `mlp.hook_post`: [d_mlp, d_model]. None beyond the last block.
+    #[must_use]
+    pub fn mlp_out_weight(&self, layer: usize) -> Option<&Tensor> {
+        Some(self.blocks.get(layer)?.mlp_out_weight())
+    }
+
     /// Every site that a pass of this model goes through, in order.
     #[must_use]
     pub fn sites(&self) -> Vec<HookSite> {

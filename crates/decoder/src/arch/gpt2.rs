@@ -98,4 +98,8 @@ impl Block for Gpt2Block {
         let mlp_out = pass.block(layer, BlockSite::MlpOut, mlp_out)?;
         pass.block(layer, BlockSite::ResidPost, (resid_mid + mlp_out)?)
     }
+
+    fn mlp_out_weight(&self) -> &Tensor {
+        self.down.weight()
+    }
 }

@@ -124,4 +124,8 @@ impl Block for NeoXBlock {
         };
         pass.block(layer, BlockSite::ResidPost, resid_post)
     }
+
+    fn mlp_out_weight(&self) -> &Tensor {
+        self.down.weight()
+    }
 }

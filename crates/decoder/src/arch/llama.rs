@@ -116,4 +116,8 @@ impl Block for LlamaBlock {
         let mlp_out = pass.block(layer, BlockSite::MlpOut, mlp_out)?;
         pass.block(layer, BlockSite::ResidPost, (resid_mid + mlp_out)?)
     }
+
+    fn mlp_out_weight(&self) -> &Tensor {
+        self.down_proj.weight()
+    }
 }

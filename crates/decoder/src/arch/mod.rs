@@ -22,6 +22,9 @@ pub(crate) trait Block: Send + Sync {
         x: Tensor,
         rotary: Option<&Rotary>,
     ) -> Result<Tensor, DecoderError>;
+
+    /// Rows that neurons write into the residual stream: [d_mlp, d_model].
+    fn mlp_out_weight(&self) -> &Tensor;
 }
 
 /// Names of the tensors outside the blocks.

@@ -1,0 +1,52 @@
+//! What every experiment is: a declared hypothesis, a measurement on one
+//! model, and a summary over all models.
+
+mod error;
+mod session;
+
+use assay_record::{ExperimentSpec, NotRun, PromptSet, Record, Sample, Summary};
+
+pub use error::ExperimentError;
+pub use session::{Session, Tokenised};
+
+/// One hypothesis. The worker drives it: per model `plan`, then `measure`;
+/// once over all models `summarise`.
+pub trait Experiment: Sync {
+    /// The crate's name.
+    fn name(&self) -> &'static str;
+
+    /// The text of experiment.toml, as compiled in.
+    fn spec_text(&self) -> &'static str;
+
+    /// The text of the prompt file that experiment.toml names.
+    fn prompts_text(&self) -> &'static str;
+
+    /// Announces the passes that `measure` will ask for, so that experiments
+    /// with the same prompts share them.
+    ///
+    /// # Errors
+    /// The model cannot show the phenomenon, or has no tokenizer.
+    fn plan(&self, session: &mut Session, prompts: &PromptSet) -> Result<(), ExperimentError>;
+
+    /// Measures one model.
+    ///
+    /// # Errors
+    /// A measure without a value: the error names model, prompt and layer.
+    fn measure(
+        &self,
+        session: &mut Session,
+        spec: &ExperimentSpec,
+        prompts: &PromptSet,
+    ) -> Result<Vec<Sample>, ExperimentError>;
+
+    /// Statistics over the records of all models.
+    ///
+    /// # Errors
+    /// A record that lacks a measure, a statistic without a value.
+    fn summarise(
+        &self,
+        spec: ExperimentSpec,
+        records: &[Record],
+        not_run: &[NotRun],
+    ) -> Result<Summary, ExperimentError>;
+}

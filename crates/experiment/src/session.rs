@@ -1,0 +1,161 @@
+use std::collections::BTreeSet;
+use std::rc::Rc;
+
+use assay_checkpoint::{Checkpoint, TokenIds};
+use assay_decoder::{Decoder, Pack};
+use assay_hook_site::{HookSite, SitePattern};
+use assay_record::PromptSet;
+use assay_trace::{Trace, record, select_sites};
+use candle_core::{DType, Device};
+
+use crate::ExperimentError;
+
+/// One loaded model, and the passes that experiments share on it.
+pub struct Session<'a> {
+    model: String,
+    checkpoint: &'a Checkpoint,
+    decoder: Decoder,
+    planned: Vec<Planned>,
+    passes: usize,
+    progress: &'a mut dyn FnMut(&str, u64, u64),
+}
+
+/// A pass that somebody will ask for.
+struct Planned {
+    pack: Pack,
+    sites: BTreeSet<HookSite>,
+    trace: Option<Rc<Trace>>,
+}
+
+/// A prompt set as one model's tokenizer cuts it.
+#[derive(Debug, Clone)]
+pub struct Tokenised {
+    /// Ids of each prompt, in the order of the set.
+    pub ids: Vec<TokenIds>,
+    /// All of them packed.
+    pub pack: Pack,
+}
+
+impl<'a> Session<'a> {
+    /// A session on a loaded model; `progress` is told (stage, done, total).
+    pub fn new(
+        model: &str,
+        checkpoint: &'a Checkpoint,
+        decoder: Decoder,
+        progress: &'a mut dyn FnMut(&str, u64, u64),
+    ) -> Self {
+        Self {
+            model: model.to_owned(),
+            checkpoint,
+            decoder,
+            planned: Vec::new(),
+            passes: 0,
+            progress,
+        }
+    }
+
+    /// The model's name, for messages.
+    #[must_use]
+    pub fn model(&self) -> &str {
+        &self.model
+    }
+
+    /// The model.
+    #[must_use]
+    pub fn decoder(&self) -> &Decoder {
+        &self.decoder
+    }
+
+    /// Number of whole passes run so far by [`Session::trace`].
+    #[must_use]
+    pub fn passes(&self) -> usize {
+        self.passes
+    }
+
+    /// Tells how far a stage is.
+    pub fn progress(&mut self, stage: &str, done: u64, total: u64) {
+        (self.progress)(stage, done, total);
+    }
+
+    /// An error that names this model.
+    #[must_use]
+    pub fn unsuitable(&self, reason: impl Into<String>) -> ExperimentError {
+        ExperimentError::Unsuitable {
+            model: self.model.clone(),
+            reason: reason.into(),
+        }
+    }
+
+    /// The ids of a prompt set.
+    ///
+    /// # Errors
+    /// The model has no tokenizer; a prompt gives no tokens.
+    pub fn tokenise(&self, prompts: &PromptSet) -> Result<Tokenised, ExperimentError> {
+        let Some(tokenizer) = &self.checkpoint.tokenizer else {
+            return Err(self.unsuitable("has no tokenizer, and this experiment's prompts are text"));
+        };
+        let mut ids = Vec::new();
+        for prompt in &prompts.prompts {
+            ids.push(tokenizer.encode(&prompt.text)?);
+        }
+        let rows: Vec<Vec<u32>> = ids.iter().map(|i| i.ids.clone()).collect();
+        Ok(Tokenised {
+            ids,
+            pack: Pack::new(&rows)?,
+        })
+    }
+
+    /// Announces a pass over `pack` that will be asked for some sites. Plans
+    /// over equal packs become one pass.
+    ///
+    /// # Errors
+    /// A pattern that matches no site of the model.
+    pub fn plan(&mut self, pack: &Pack, sites: &[&str]) -> Result<(), ExperimentError> {
+        let patterns: Vec<_> = sites.iter().map(|s| SitePattern::new(s)).collect();
+        let sites = select_sites(&self.decoder, &patterns)?;
+        match self.planned.iter_mut().find(|p| p.pack == *pack) {
+            Some(planned) => planned.sites.extend(sites),
+            None => self.planned.push(Planned {
+                pack: pack.clone(),
+                sites,
+                trace: None,
+            }),
+        }
+        Ok(())
+    }
+
+    /// The trace of a planned pass; it is run when first asked for.
+    ///
+    /// # Errors
+    /// The pass was not planned, or fails.
+    pub fn trace(&mut self, pack: &Pack) -> Result<Rc<Trace>, ExperimentError> {
+        let found = self.planned.iter_mut().find(|p| p.pack == *pack);
+        let Some(planned) = found else {
+            return Err(self.unsuitable("was asked for a pass that was not planned"));
+        };
+        if let Some(trace) = &planned.trace {
+            return Ok(Rc::clone(trace));
+        }
+        let trace = Rc::new(record(&self.decoder, pack, &planned.sites, Vec::new())?);
+        planned.trace = Some(Rc::clone(&trace));
+        self.passes += 1;
+        Ok(trace)
+    }
+
+    /// The model loaded a second time in f64, to tell rounding from error.
+    ///
+    /// # Errors
+    /// As loading.
+    pub fn decoder_f64(&mut self) -> Result<Decoder, ExperimentError> {
+        let progress = &mut *self.progress;
+        let tell = &mut |done: usize, total: usize| {
+            progress("loading in f64", done as u64, total as u64);
+        };
+        Ok(Decoder::load(
+            self.checkpoint,
+            DType::F64,
+            &Device::Cpu,
+            tell,
+        )?)
+    }
+}

@@ -1,0 +1,53 @@
+//! H25: does head density predict that the residual stream dampens?
+//!
+//! The claim, as published, is one number per model: the norm of the residual
+//! at the last token after the penultimate block over the norm before it,
+//! averaged over 25 prompts. `measure` takes that number and every other
+//! defensible reading of it (METHODS §1), `published` holds what was printed,
+//! `summarise` says what follows, as published and audited.
+
+mod measure;
+mod published;
+mod summarise;
+
+use assay_experiment::{Experiment, ExperimentError, Session};
+use assay_record::{ExperimentSpec, NotRun, PromptSet, Record, Sample, Summary};
+
+/// The experiment.
+pub struct H25Gain;
+
+impl Experiment for H25Gain {
+    fn name(&self) -> &'static str {
+        "h25-gain"
+    }
+
+    fn spec_text(&self) -> &'static str {
+        include_str!("../experiment.toml")
+    }
+
+    fn prompts_text(&self) -> &'static str {
+        include_str!("../prompts/h25.jsonl")
+    }
+
+    fn plan(&self, session: &mut Session, prompts: &PromptSet) -> Result<(), ExperimentError> {
+        measure::plan(session, prompts)
+    }
+
+    fn measure(
+        &self,
+        session: &mut Session,
+        _: &ExperimentSpec,
+        prompts: &PromptSet,
+    ) -> Result<Vec<Sample>, ExperimentError> {
+        measure::measure(session, prompts)
+    }
+
+    fn summarise(
+        &self,
+        spec: ExperimentSpec,
+        records: &[Record],
+        not_run: &[NotRun],
+    ) -> Result<Summary, ExperimentError> {
+        summarise::summarise(spec, records, not_run)
+    }
+}

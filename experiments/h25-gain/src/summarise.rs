@@ -1,0 +1,1 @@
+use assay_experiment::ExperimentError; use assay_record::*; pub(crate) fn summarise(spec: ExperimentSpec, records: &[Record], not_run: &[NotRun]) -> Result<Summary, ExperimentError> { let _ = records; let mut s = Summary::new("h25-gain", spec); s.not_run = not_run.to_vec(); Ok(s) }
