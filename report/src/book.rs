@@ -4,10 +4,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use assay_record::{Format, Number, RecordError, Summary, Tolerance};
+use assay_record::{Format, ModelRow, Number, RecordError, Summary, Tolerance};
 
 use crate::error::ReportError;
 use crate::input::ReportInput;
+use crate::latex::macro_names;
 use crate::shown::{Shown, shown};
 
 /// How many characters of a hash are printed; the whole of it stands in
@@ -19,9 +20,16 @@ pub(crate) fn short(hash: &str) -> &str {
     hash.get(..SHORT_HASH).unwrap_or(hash)
 }
 
-/// Id of a fact about the model behind a record.
-pub(crate) fn fact_id(experiment: &str, record: &str, fact: &str) -> String {
-    format!("{experiment}.facts.{}.{fact}", short(record))
+/// Id of a fact about a model; where a summary has several records of one
+/// model, the record's id is part of it.
+pub(crate) fn fact_id(summary: &Summary, row: &ModelRow, fact: &str) -> String {
+    let same = summary.models.iter().filter(|r| r.model == row.model);
+    let name = if same.count() > 1 {
+        format!("{}.{}", row.model, short(&row.record))
+    } else {
+        row.model.clone()
+    };
+    format!("{}.facts.{name}.{fact}", summary.experiment)
 }
 
 /// Id of the declared smallest effect of interest of a claim.
@@ -43,6 +51,8 @@ pub(crate) fn golden_id(experiment: &str, model: &str, what: &str) -> String {
 #[derive(Debug, Clone)]
 pub(crate) struct Book {
     numbers: BTreeMap<String, Number>,
+    /// LaTeX macro of each number.
+    macros: BTreeMap<String, String>,
 }
 
 impl Book {
@@ -59,6 +69,7 @@ impl Book {
         }
         let mut book = Self {
             numbers: BTreeMap::new(),
+            macros: BTreeMap::new(),
         };
         for summary in &input.summaries {
             summary.check()?;
@@ -80,6 +91,7 @@ impl Book {
                 book.insert(id, counted(count as f64, &format!("values {what}"), &[]))?;
             }
         }
+        book.macros = macro_names(book.numbers.keys());
         Ok(book)
     }
 
@@ -87,7 +99,7 @@ impl Book {
         let declared = |value: f64, what: &str| Number {
             value,
             what: what.to_owned(),
-            format: Format::Significant(2),
+            format: as_declared(value),
             tolerance: Tolerance::Exact,
             records: Vec::new(),
             source: Some(format!("experiment.toml of {}", summary.experiment)),
@@ -121,14 +133,14 @@ impl Book {
             let from = [row.record.clone()];
             for (fact, what, value) in counts {
                 let what = format!("{what} of {}", row.model);
-                let id = fact_id(&summary.experiment, &row.record, fact);
+                let id = fact_id(summary, row, fact);
                 self.insert(id, counted(value, &what, &from))?;
             }
             let rho = Number {
-                format: Format::Significant(4),
+                format: Format::Fixed(4),
                 ..counted(f.rho, &format!("head density of {}", row.model), &from)
             };
-            let id = fact_id(&summary.experiment, &row.record, "rho");
+            let id = fact_id(summary, row, "rho");
             self.insert(id, rho)?;
         }
         Ok(())
@@ -170,10 +182,22 @@ impl Book {
         self.get(id).map(|n| shown(n.value, n.format))
     }
 
+    /// The LaTeX macro of the number under `id`, without its backslash.
+    pub(crate) fn macro_name(&self, id: &str) -> Option<&str> {
+        self.macros.get(id).map(String::as_str)
+    }
+
     /// Ids and numbers in alphabetical order.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &Number)> {
         self.numbers.iter().map(|(id, n)| (id.as_str(), n))
     }
+}
+
+/// The digits that a declaration was written with.
+fn as_declared(value: f64) -> Format {
+    let digits = value.to_string();
+    let places = digits.split_once('.').map_or(0, |(_, after)| after.len());
+    u8::try_from(places).map_or(Format::Significant(3), Format::Fixed)
 }
 
 /// A count that the harness states of itself.

@@ -4,6 +4,8 @@
 
 use serde::Serialize;
 
+use crate::latex::unbreakable;
+
 /// Width of the text block in points (480 bp); report.tex sets the same.
 const PORTRAIT: f64 = 481.0;
 /// Width of a turned page's text block in points; the height of the portrait
@@ -16,6 +18,12 @@ const GAP: f64 = 7.0;
 const COMFORT: f64 = 9.0;
 /// Font sizes to try, in points.
 const SIZES: [f64; 3] = [8.5, 7.5, 6.5];
+
+/// How much wider bold letters are.
+const BOLD: f64 = 1.15;
+
+/// Width of a letter of the typewriter face, in ems.
+const TYPEWRITER: f64 = 0.56;
 
 /// What a column holds, as far as its width is concerned.
 #[derive(Debug, Clone, Default)]
@@ -34,20 +42,31 @@ impl Extent {
     /// Widens the extent so that it holds this text.
     pub(crate) fn add(&mut self, text: &str, breakable: bool) {
         let whole = ems(text);
-        let longest = text
-            .split([' ', '-', '/', '_', '.'])
-            .map(ems)
-            .fold(0.0, f64::max);
+        let longest = unbreakable(text).map(ems).fold(0.0, f64::max);
         self.natural = self.natural.max(whole);
         self.unbreakable = self
             .unbreakable
             .max(if breakable { longest } else { whole });
     }
 
+    /// Widens the extent so that these bold words fit in one line.
+    pub(crate) fn add_bold(&mut self, text: &str) {
+        let whole = BOLD * ems(text);
+        self.natural = self.natural.max(whole);
+        self.unbreakable = self.unbreakable.max(whole);
+    }
+
+    /// Widens the extent so that these letters of one width fit in one line.
+    pub(crate) fn add_typewriter(&mut self, text: &str) {
+        let whole = TYPEWRITER * text.chars().count() as f64;
+        self.natural = self.natural.max(whole);
+        self.unbreakable = self.unbreakable.max(whole);
+    }
+
     /// Widens the extent so that the longest word of a heading fits; headings
     /// may take several lines.
     pub(crate) fn add_heading(&mut self, text: &str) {
-        let longest = text.split([' ', '-']).map(ems).fold(0.0, f64::max);
+        let longest = BOLD * unbreakable(text).map(ems).fold(0.0, f64::max);
         self.natural = self.natural.max(longest);
         self.unbreakable = self.unbreakable.max(longest);
     }

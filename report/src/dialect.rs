@@ -58,7 +58,7 @@ impl Dialect {
         Some(match self {
             Dialect::Markdown => markdown(&shown.plain("-")),
             Dialect::Html => html_number(id, number, &shown),
-            Dialect::Latex => latex::number_use(id),
+            Dialect::Latex => format!("\\{}{{}}", book.macro_name(id)?),
         })
     }
 }
@@ -176,7 +176,7 @@ mod tests {
             Dialect::Latex,
             "\\input{/etc/passwd} 5% of $x_1$ & #2",
             "\\textbackslash{}input\\{/\\allowbreak{}etc/\\allowbreak{}passwd\\} 5\\% of \
-             \\$x\\_\\allowbreak{}1\\$ \\& \\#2",
+             \\$x\\_1\\$ \\& \\#2",
         );
     }
 

@@ -1,21 +1,37 @@
 //! LaTeX: escaping, one macro a number, and table columns that fit the page.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::book::Book;
 use crate::dialect::origin;
-use crate::error::ReportError;
 use crate::shown::Shown;
 
+/// Names longer than this may be broken after slashes, dots and underscores.
+const LONG_NAME: usize = 16;
+
+/// The pieces of a text between which LaTeX may break a line.
+pub(crate) fn unbreakable(text: &str) -> impl Iterator<Item = &str> {
+    text.split_whitespace().flat_map(|name| {
+        let long = name.chars().count() > LONG_NAME;
+        name.split_inclusive(move |c| c == '-' || (long && matches!(c, '/' | '_' | '.')))
+    })
+}
+
 /// Words made harmless. A line may break after slashes, dots and underscores
-/// inside names. Characters that the Latin fonts lack are set as mathematics
+/// inside long names. Characters that the Latin fonts lack are set as mathematics
 /// where they have a command, and as their code point in brackets otherwise,
 /// so that nothing is lost unseen.
 pub(crate) fn words(text: &str) -> String {
+    text.split_inclusive(|c: char| c.is_whitespace())
+        .map(|name| escaped(name, name.trim_end().chars().count() > LONG_NAME))
+        .collect()
+}
+
+fn escaped(text: &str, long: bool) -> String {
     let mut out = String::new();
     let mut chars = text.chars().peekable();
     while let Some(c) = chars.next() {
-        let inside_name = chars.peek().is_some_and(|next| next.is_alphanumeric());
+        let inside_name = long && chars.peek().is_some_and(|next| next.is_alphanumeric());
         match c {
             '\\' => out.push_str("\\textbackslash{}"),
             '{' | '}' | '%' | '$' | '#' | '&' => {
@@ -114,7 +130,7 @@ fn mathematics(c: char) -> Option<&'static str> {
 
 /// The macro of a number: its id with each part capitalised and digits spelt
 /// out, since LaTeX names hold letters only.
-pub(crate) fn macro_name(id: &str) -> String {
+fn macro_name(id: &str) -> String {
     const DIGITS: [&str; 10] = [
         "Zero", "One", "Two", "Three", "Four", "Five", "Six", "Seven", "Eight", "Nine",
     ];
@@ -134,31 +150,36 @@ pub(crate) fn macro_name(id: &str) -> String {
     name
 }
 
-/// How a number stands in the running text.
-pub(crate) fn number_use(id: &str) -> String {
-    format!("\\{}{{}}", macro_name(id))
+/// A macro for each id. Ids that differ only in what a macro cannot hold get
+/// a letter more, in the order of the ids.
+pub(crate) fn macro_names<'a>(
+    ids: impl IntoIterator<Item = &'a String>,
+) -> BTreeMap<String, String> {
+    let mut taken = BTreeSet::new();
+    let mut names = BTreeMap::new();
+    for id in ids {
+        let mut name = macro_name(id);
+        while !taken.insert(name.clone()) {
+            name.push('X');
+        }
+        names.insert(id.clone(), name);
+    }
+    names
 }
 
 /// macros.tex: one macro a number, with its origin in a comment above it.
-pub(crate) fn macros(book: &Book) -> Result<String, ReportError> {
-    let mut seen = BTreeMap::new();
+pub(crate) fn macros(book: &Book) -> String {
     let mut out = String::from("% Every number of the report; written by assay, not by hand.\n");
     for (id, number) in book.iter() {
-        let name = macro_name(id);
-        if let Some(other) = seen.insert(name.clone(), id) {
-            return Err(ReportError::Duplicate {
-                kind: "LaTeX macro",
-                name: format!("{name} (for {other} and {id})"),
-            });
-        }
         let about: String = origin(id, number)
             .chars()
             .map(|c| if c.is_control() { ' ' } else { c })
             .collect();
+        let name = book.macro_name(id).unwrap_or_default();
         let value = book.shown(id).map(|s| set(&s)).unwrap_or_default();
         out.push_str(&format!("% {about}\n\\newcommand{{\\{name}}}{{{value}}}\n"));
     }
-    Ok(out)
+    out
 }
 
 /// The printed number in LaTeX.
@@ -182,7 +203,7 @@ fn set(shown: &Shown) -> String {
 mod tests {
     use assay_record::Format;
 
-    use super::{macro_name, set};
+    use super::{macro_name, macro_names, set};
     use crate::shown::shown;
 
     #[test]
@@ -196,6 +217,15 @@ mod tests {
     #[track_caller]
     fn check(value: f64, format: Format, expected: &str) {
         assert_eq!(set(&shown(value, format)), expected);
+    }
+
+    #[test]
+    fn every_id_has_its_own_macro() {
+        let ids = ["a.b", "a-b", "a.c"].map(str::to_owned);
+        let names = macro_names(&ids);
+        assert_eq!(names["a.b"], "NumAB");
+        assert_eq!(names["a-b"], "NumABX");
+        assert_eq!(names["a.c"], "NumAC");
     }
 
     #[test]

@@ -16,6 +16,7 @@ mod input;
 mod latex;
 mod pdf;
 mod render;
+mod sections;
 mod shown;
 mod tables;
 mod text;
@@ -94,7 +95,7 @@ fn render_files(input: &ReportInput) -> Result<BTreeMap<String, Vec<u8>>, Report
     for (name, text) in render::render(&view, &book)? {
         files.insert(name.to_owned(), text.into_bytes());
     }
-    files.insert("macros.tex".to_owned(), latex::macros(&book)?.into_bytes());
+    files.insert("macros.tex".to_owned(), latex::macros(&book).into_bytes());
     let mut packed = files.clone();
     for summary in &input.summaries {
         let name = format!("summaries/{}.json", summary.experiment);

@@ -98,6 +98,19 @@ mod tests {
     }
 
     #[test]
+    fn what_latex_says_reaches_the_user() {
+        let tex = br"\documentclass{article}\begin{document}\nosuchcommand\end{document}";
+        let files = BTreeMap::from([("report.tex".to_owned(), tex.to_vec())]);
+        match typeset_with("latexmk", &files) {
+            Ok(None) => println!("latexmk is not installed: its complaint was not provoked"),
+            other => assert_eq!(
+                other.unwrap_err().to_string(),
+                "latexmk could not set report.tex: ! Undefined control sequence."
+            ),
+        }
+    }
+
+    #[test]
     fn without_the_program_there_is_no_pdf() {
         let none = typeset_with("a-program-that-is-not-installed", &BTreeMap::new());
         assert_eq!(none.unwrap(), None);

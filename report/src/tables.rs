@@ -159,7 +159,8 @@ impl TableView {
                         extent.add(&shown.unwrap_or_default(), false);
                     }
                     Kind::Rich => extent.add(&unmarked(&cell.text, book)?, true),
-                    Kind::Hash | Kind::Record => extent.add(&cell.text, false),
+                    Kind::Hash | Kind::Record => extent.add_typewriter(&cell.text),
+                    Kind::Verdict => extent.add_bold(&cell.text),
                     _ => {
                         // Words in a column of numbers may be broken too.
                         extent.numeric = false;

@@ -88,6 +88,29 @@ fn html_is_self_contained_and_names_the_origin_of_numbers() {
 }
 
 #[test]
+fn no_number_is_typed_into_a_template() {
+    let input = ReportInput {
+        summaries: Vec::new(),
+        records: Vec::new(),
+        golden: Vec::new(),
+        provenance: Vec::new(),
+        command: "make it".to_owned(),
+        outcomes: Vec::new(),
+    };
+    let files = files(&input, "no-numbers");
+    let html = text(&files, "report.html");
+    let (_, body) = html.split_once("</style>").unwrap();
+    let words: String = body
+        .split('<')
+        .filter_map(|tag| tag.split_once('>'))
+        .map(|(_, words)| words)
+        .collect();
+    for words in [words, text(&files, "report.md")] {
+        assert!(!words.contains(|c: char| c.is_ascii_digit()), "{words}");
+    }
+}
+
+#[test]
 fn figures_are_opaque_and_keep_their_words_in_pdf() {
     let folder = tempfile::tempdir().unwrap();
     let written = write_report(&fixture::input(), folder.path()).unwrap();

@@ -1,10 +1,12 @@
 //! Figures: one drawing gives the SVG, and the SVG gives the PDF.
 
+mod cells;
 mod data;
 mod panel;
 mod pen;
 mod place;
 mod plots;
+mod ranges;
 mod scale;
 mod style;
 

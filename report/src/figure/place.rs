@@ -62,6 +62,9 @@ pub(super) struct Room {
 /// Leaving the plot is worse than covering something in it.
 const OUTSIDE: i64 = 20;
 
+/// Space wanted before and after words.
+const AIR: i32 = 8;
+
 impl Room {
     pub(super) fn new(inside: Rect) -> Self {
         Self {
@@ -82,14 +85,20 @@ impl Room {
         for i in 0..=steps {
             let x = x0 + (x1 - x0) * i / steps;
             let y = y0 + (y1 - y0) * i / steps;
-            self.take(Rect::around((x, y), STEP / 2));
+            // Wider than the line, so that words keep off it.
+            self.take(Rect::around((x, y), STEP));
         }
     }
 
     /// What placing something here would cover, in square units.
     fn cost(&self, rect: Rect) -> i64 {
         let outside = rect.area() - rect.common(self.inside);
-        let covered: i64 = self.taken.iter().map(|t| t.common(rect)).sum();
+        let with_air = Rect {
+            left: rect.left - AIR,
+            right: rect.right + AIR,
+            ..rect
+        };
+        let covered: i64 = self.taken.iter().map(|t| t.common(with_air)).sum();
         outside * OUTSIDE + covered
     }
 
@@ -126,7 +135,7 @@ impl Room {
             ];
             places.into_iter().enumerate().map(move |(i, (left, top))| {
                 // A small preference for near and for the first places.
-                let penalty = i64::from(d) * 6 + i as i64 * 4;
+                let penalty = i64::from(d) * 4 + i as i64 * 4;
                 (Rect::at(left, top, size), penalty)
             })
         });

@@ -1,14 +1,13 @@
 //! What stands inside the axes.
 
 use assay_record::{Bar, Line, Panel, Plot, Point};
-use plotters::style::colors::colormaps::{ColorMap, ViridisRGB};
 use plotters::style::text_anchor::HPos;
 
+use super::cells;
 use super::panel::{Frame, Looks, PanelError, empty};
 use super::pen::{self, Sheet};
 use super::place::{Rect, Room};
-use super::scale::Scale;
-use super::style::{self, GRID, INK, MUTED, NOTE, TICK, tint};
+use super::style::{self, INK, MUTED, NOTE, tint};
 
 /// Half the size of a marker in units.
 const MARKER: i32 = 13;
@@ -34,7 +33,7 @@ pub(super) fn draw(
                 return empty(sheet, frame);
             }
             if let Some(fit) = fit {
-                fitted(sheet, *fit, points, frame, room)?;
+                fitted(sheet, panel, *fit, points, frame, room)?;
             }
             scatter(sheet, points, frame, looks, room)
         }
@@ -50,7 +49,7 @@ pub(super) fn draw(
                 return empty(sheet, frame);
             }
             for line in lines {
-                band(sheet, line, frame, looks)?;
+                band(sheet, line, frame, looks, room)?;
             }
             references(sheet, panel, frame, room)?;
             for line in lines {
@@ -58,14 +57,14 @@ pub(super) fn draw(
             }
             Ok(())
         }
-        Plot::HeatMap { values } => heat(sheet, values, frame),
+        Plot::HeatMap { values } => cells::heat(sheet, values, frame),
         Plot::Histogram {
             low, high, counts, ..
         } => {
             if counts.is_empty() {
                 return empty(sheet, frame);
             }
-            bins(sheet, (*low, *high), counts, frame, room)?;
+            cells::bins(sheet, (*low, *high), counts, frame, room)?;
             references(sheet, panel, frame, room)
         }
     }
@@ -104,14 +103,19 @@ pub(super) fn labels(
             }
         }
         Plot::Histogram { marks, .. } => {
-            for (i, (value, label)) in marks.iter().enumerate() {
+            let foot = frame.y.value(frame.y.low);
+            let place = |value: f64| frame.at(value, foot).0;
+            for (i, (value, _)) in marks.iter().enumerate() {
                 let (color, _) = style::series(i + 1);
-                let x = frame.at(*value, frame.y.value(frame.y.low)).0;
+                let x = place(*value);
                 let ends = ((x, frame.inside.bottom), (x, frame.inside.top));
                 pen::dashes(sheet, ends.0, ends.1, color, STROKE)?;
+                room.take_line(ends.0, ends.1);
+            }
+            for (value, label) in marks {
                 let label = style::settable(label);
                 let size = pen::extent(sheet, &label, NOTE)?;
-                if let Some(place) = beside_vertical(room, x, frame.inside, size) {
+                if let Some(place) = beside_vertical(room, place(*value), frame.inside, size) {
                     pen::text(sheet, &label, NOTE, INK, place, HPos::Left)?;
                 }
             }
@@ -166,12 +170,13 @@ fn beside_vertical(room: &mut Room, x: i32, inside: Rect, size: (i32, i32)) -> O
 /// The fitted line across the range of the points.
 fn fitted(
     sheet: &Sheet<'_>,
+    panel: &Panel,
     (slope, intercept): (f64, f64),
     points: &[Point],
     frame: &Frame<'_, '_>,
     room: &mut Room,
 ) -> Result<(), PanelError> {
-    const STEPS: i32 = 60;
+    let steps = if panel.x.log || panel.y.log { 60 } else { 1 };
     let xs = || points.iter().map(|p| p.x);
     let low = xs().fold(f64::INFINITY, f64::min);
     let high = xs().fold(f64::NEG_INFINITY, f64::max);
@@ -181,8 +186,8 @@ fn fitted(
         let at = frame.y.at(y);
         at >= frame.y.low && at <= frame.y.high
     };
-    let path: Vec<_> = (0..=STEPS)
-        .map(|i| low + (high - low) * f64::from(i) / f64::from(STEPS))
+    let path: Vec<_> = (0..=steps)
+        .map(|i| low + (high - low) * f64::from(i) / f64::from(steps))
         .map(|x| (x, slope * x + intercept))
         .filter(|(_, y)| visible(*y))
         .map(|(x, y)| frame.at(x, y))
@@ -306,6 +311,7 @@ fn band(
     line: &Line,
     frame: &Frame<'_, '_>,
     looks: &Looks,
+    room: &mut Room,
 ) -> Result<(), PanelError> {
     if line.band.is_empty() {
         return Ok(());
@@ -322,6 +328,11 @@ fn band(
     let upper = places().map(|((x, _), (_, high))| frame.at(*x, *high));
     let lower = places().rev().map(|((x, _), (low, _))| frame.at(*x, *low));
     let outline: Vec<_> = upper.chain(lower).collect();
+    for pair in outline.windows(2) {
+        if let [from, to] = pair {
+            room.take_line(*from, *to);
+        }
+    }
     Ok(pen::polygon(
         sheet,
         outline,
@@ -350,122 +361,6 @@ fn curve(
     pen::line(sheet, path, color, STROKE)?;
     for at in marked {
         pen::marker(sheet, at, MARKER - 4, color, shape)?;
-    }
-    Ok(())
-}
-
-/// Number of columns of a matrix.
-pub(super) fn columns(values: &[Vec<f64>]) -> Result<usize, String> {
-    let columns = values.first().map_or(0, Vec::len);
-    match values.iter().position(|row| row.len() != columns) {
-        Some(row) => Err(format!(
-            "row {row} of the heat map is not {columns} columns long as row 0 is"
-        )),
-        None if columns == 0 => Err("the heat map is empty".to_owned()),
-        None => Ok(columns),
-    }
-}
-
-/// Smallest and largest value; equal ones are spread so that a colour exists.
-fn range(values: &[Vec<f64>]) -> (f64, f64) {
-    let all = || values.iter().flatten().copied();
-    let low = all().fold(f64::INFINITY, f64::min);
-    let high = all().fold(f64::NEG_INFINITY, f64::max);
-    if low < high {
-        (low, high)
-    } else {
-        (low - 0.5, high + 0.5)
-    }
-}
-
-fn heat(sheet: &Sheet<'_>, values: &[Vec<f64>], frame: &Frame<'_, '_>) -> Result<(), PanelError> {
-    let (low, high) = range(values);
-    for (row, line) in values.iter().enumerate() {
-        for (column, value) in line.iter().enumerate() {
-            let (left, bottom) = frame.at(column as f64 - 0.5, row as f64 - 0.5);
-            let (right, top) = frame.at(column as f64 + 0.5, row as f64 + 0.5);
-            let rect = Rect {
-                left,
-                top,
-                right,
-                bottom,
-            };
-            let color = ViridisRGB.get_color_normalized(*value, low, high);
-            pen::fill(sheet, rect, color)?;
-        }
-    }
-    Ok(())
-}
-
-/// Draws the colour bar of a heat map at the right edge and returns the width
-/// it took.
-pub(super) fn color_bar(
-    sheet: &Sheet<'_>,
-    values: &[Vec<f64>],
-    area: Rect,
-) -> Result<i32, PanelError> {
-    const STEPS: i32 = 64;
-    const BAR: i32 = 34;
-    const GAP: i32 = 30;
-    let scale = Scale::new(values.iter().flatten().copied(), false, 0.0, 5)?;
-    let mut widest = 0;
-    for (_, label) in &scale.ticks {
-        widest = widest.max(pen::extent(sheet, label, TICK)?.0);
-    }
-    let right = area.right - widest - 14;
-    let bar = Rect {
-        left: right - BAR,
-        top: area.top + 10,
-        right,
-        // Level with the foot of the plot: tick marks and axis label below.
-        bottom: area.bottom - 106,
-    };
-    let height = |share: f64| bar.bottom - (f64::from(bar.height()) * share).round() as i32;
-    for i in 0..STEPS {
-        let share = f64::from(i) / f64::from(STEPS);
-        let color = ViridisRGB.get_color_normalized(share, 0.0, 1.0);
-        let rect = Rect {
-            top: height(f64::from(i + 1) / f64::from(STEPS)),
-            bottom: height(share),
-            ..bar
-        };
-        pen::fill(sheet, rect, color)?;
-    }
-    pen::frame(sheet, bar, GRID)?;
-    for (at, label) in &scale.ticks {
-        let y = height((at - scale.low) / (scale.high - scale.low));
-        pen::line(sheet, [(right, y), (right + 8, y)], INK, 3)?;
-        let place = Rect::at(right + 14, y - TICK / 2, (widest, TICK));
-        pen::text(sheet, label, TICK, INK, place, HPos::Left)?;
-    }
-    Ok(widest + 14 + BAR + GAP)
-}
-
-fn bins(
-    sheet: &Sheet<'_>,
-    (low, high): (f64, f64),
-    counts: &[f64],
-    frame: &Frame<'_, '_>,
-    room: &mut Room,
-) -> Result<(), PanelError> {
-    let (color, _) = style::series(0);
-    let width = (high - low) / counts.len() as f64;
-    for (i, count) in counts.iter().enumerate() {
-        // On a logarithmic axis an empty bin has no height.
-        if frame.y.at(*count) < frame.y.low {
-            continue;
-        }
-        let (left, top) = frame.at(low + width * i as f64, *count);
-        let right = frame.at(low + width * (i + 1) as f64, *count).0;
-        let rect = Rect {
-            left,
-            top,
-            // A hair of paper between neighbours.
-            right: (right - 2).max(left + 1),
-            bottom: frame.inside.bottom,
-        };
-        pen::fill(sheet, rect, color)?;
-        room.take(rect);
     }
     Ok(())
 }
