@@ -59,6 +59,13 @@ pub fn bootstrap_bca_stratified(
     level: f64,
     mut rng: ChaCha20Rng,
 ) -> Result<Bca, StatsError> {
+    if strata.is_empty() {
+        return Err(StatsError::TooFew {
+            argument: "strata",
+            got: 0,
+            need: 2,
+        });
+    }
     let mut by_label: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
     for (unit, &label) in strata.iter().enumerate() {
         by_label.entry(label).or_default().push(unit);

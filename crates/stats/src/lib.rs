@@ -5,7 +5,7 @@
 //! from a seed and a name, so that the draws of one estimate never depend on
 //! what was computed before it.
 //!
-//! Distributions come from `statrs`, factorizations from `nalgebra`. Every
+//! Distributions come from `statrs` and `libm`, factorizations from `nalgebra`. Every
 //! statistic is compared with SciPy or statsmodels in `tests/`.
 
 mod bootstrap;

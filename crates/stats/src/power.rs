@@ -25,7 +25,7 @@ pub fn one_sample_t_power(n: usize, shift: f64, alpha: f64) -> Result<f64, Stats
         return Err(too_few(n, 2));
     }
     let df = n as f64 - 1.0;
-    let critical = t_critical(1.0 - alpha, df)?;
+    let critical = t_critical(1.0 - alpha, df);
     Ok(power_at(critical, df, shift * (n as f64).sqrt()))
 }
 
@@ -35,7 +35,7 @@ pub fn one_sample_t_power(n: usize, shift: f64, alpha: f64) -> Result<f64, Stats
 pub fn detectable_mean_shift(n: usize, alpha: f64, power: f64) -> Result<f64, StatsError> {
     check_design(n, 2, alpha, power)?;
     let df = n as f64 - 1.0;
-    let critical = t_critical(1.0 - alpha, df)?;
+    let critical = t_critical(1.0 - alpha, df);
     let shortfall = |delta: f64| power - power_at(critical, df, delta);
     let mut reach = 1.0 + critical;
     while shortfall(reach) > 0.0 {

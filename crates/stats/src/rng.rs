@@ -65,6 +65,23 @@ mod tests {
     }
 
     #[test]
+    fn rejection_is_lemires() {
+        let reference = include_str!("../tests/reference/cases.json");
+        let reference: serde_json::Value = serde_json::from_str(reference).unwrap();
+        for case in reference["streams"].as_array().unwrap() {
+            let seed = case["seed"].as_str().unwrap().parse().unwrap();
+            let mut rng = stream(seed, case["name"].as_str().unwrap());
+            let bound = NonZeroUsize::new(case["bound"].as_u64().unwrap() as usize).unwrap();
+            for expected in case["indices"].as_array().unwrap() {
+                assert_eq!(
+                    index_below(&mut rng, bound) as u64,
+                    expected.as_u64().unwrap()
+                );
+            }
+        }
+    }
+
+    #[test]
     fn indices_are_uniform() {
         // 70,000 draws over 7 cells: chi-squared on 6 df exceeds 22.5 with p = 0.001.
         let bound = NonZeroUsize::new(7).unwrap();

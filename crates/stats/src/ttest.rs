@@ -35,7 +35,7 @@ impl TTest {
             return Err(StatsError::OutOfScale { argument: "x" });
         }
         let t = (estimate - null) / standard_error;
-        let half_width = t_critical(level, df)? * standard_error;
+        let half_width = t_critical(level, df) * standard_error;
         Ok(TTest {
             estimate,
             standard_error,

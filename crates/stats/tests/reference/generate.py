@@ -325,6 +325,9 @@ def bootstraps(rng):
     x = list(np.exp(rng.normal(size=25)))
     yield {"x": x, "strata": [], "statistic": "mean", "seed": 25, "stream": "plain", "level": 0.95,
            **bca([x], np.mean, 25, "plain", 400, 0.95)}
+    x = [0.0, 1.0, 1.0, 0.0, 1.0, 3.0, 1.0, 2.0]  # many replicates equal the estimate
+    yield {"x": x, "strata": [], "statistic": "mean", "seed": 27, "stream": "ties", "level": 0.8,
+           **bca([x], np.mean, 27, "ties", 300, 0.8)}
     labels = [2, 0, 1, 0, 2, 2, 1, 0, 1, 2, 2, 0]
     x = list(np.exp(rng.normal(size=12)) + np.array(labels))
     samples = [[v for v, l in zip(x, labels) if l == c] for c in (0, 1, 2)]
@@ -377,16 +380,42 @@ def exact_power(d, n, alpha):
     return nct_cdf(-critical, n - 1, -delta) + nct_cdf(-critical, n - 1, delta)
 
 
+def tails(_):
+    for df in (1, 2.5, 7, 30, 300, 3000, 30000):
+        for t in (1e-5, 1e-3, 0.5, 2.0, 6.0, 40.0):
+            x = mpmath.mpf(df) / (df + mpmath.mpf(t) ** 2)
+            p = mpmath.betainc(mpmath.mpf(df) / 2, 0.5, 0, x, regularized=True)
+            if p > 1e-300:
+                yield {"df": df, "t": t, "p": float(p)}
+
+
+def quantiles(_):
+    for level in (0.5, 0.9, 0.95, 0.999):
+        for df in (1, 2.5, 7, 30, 300, 3000, 30000):
+            yield {"df": df, "level": level, "t": stats.t.ppf(0.5 + level / 2, df),
+                   "z": stats.norm.ppf(0.5 + level / 2)}
+
+
+def noncentral(_):
+    for t, df, delta in ((0.0, 5, 1.0), (1.2, 8, 0.5), (-5.84, 3, 7.8), (3, 23, 2.5), (-2, 9, -4),
+                         (7, 1, 3), (90, 4, 99), (110, 4, 101), (150, 2, 120), (-150, 30, -170),
+                         (5000, 12, 4000), (2, 4000, 1)):
+        yield {"t": t, "df": df, "delta": delta, "p": float(nct_cdf(t, df, delta))}
+
+
 def streams(_):
     for seed, name in ((0, ""), (25, "h25/bootstrap"), (2**64 - 1, "näme")):
-        words = stream(seed, name)
-        yield {"seed": str(seed), "name": name, "words": [str(next(words)) for _ in range(20)]}
+        words, indices = stream(seed, name), stream(seed, name)
+        # A bound just above 2^63 rejects nearly half of the words.
+        yield {"seed": str(seed), "name": name, "words": [str(next(words)) for _ in range(20)],
+               "bound": 2**63 + 1, "indices": [index_below(indices, 2**63 + 1) for _ in range(20)]}
 
 
 SECTIONS = {"describe": describe, "correlation": correlation, "permutation": permutation,
             "partial": partial, "regression": regression, "t_tests": t_tests,
             "bootstrap": bootstraps, "holm": multiplicity, "wilson": proportion,
-            "mcnemar": mcnemar_cases, "sign_flip": flips, "power": power, "streams": streams}
+            "mcnemar": mcnemar_cases, "sign_flip": flips, "power": power, "streams": streams,
+            "tails": tails, "quantiles": quantiles, "noncentral": noncentral}
 
 if __name__ == "__main__":
     # One generator a section, so that a new case moves no other section's numbers.
