@@ -14,6 +14,8 @@ const X_TICKS: usize = 5;
 const Y_TICKS: usize = 6;
 /// Margin of the data range at each end of an axis.
 const RANGE_MARGIN: f64 = 0.07;
+/// Height that the words of one mark take, as a share of the axis.
+const MARK_ROOM: f64 = 0.08;
 /// Share of a panel's width that names of bars may take.
 const NAME_SHARE: f64 = 0.42;
 
@@ -116,6 +118,8 @@ pub(super) fn scales(
                 y.low = 0.0;
                 y.ticks.retain(|(at, _)| *at >= 0.0);
             }
+            // Above the bars, one line of words for each mark.
+            y.high += MARK_ROOM * marks.len() as f64 * (y.high - y.low);
             (Scale::new(xs, panel.x.log, 0.02, X_TICKS)?, y)
         }
     };
