@@ -1,0 +1,352 @@
+//! The claims of experiment.toml, judged by the declared rule.
+//!
+//! Holm's correction is over the claims of one family on one body of data:
+//! published and measured data are two analyses, and what a later run
+//! measures must not change what is said of the published table.
+
+use std::collections::BTreeMap;
+
+use assay_experiment::ExperimentError;
+use assay_record::{ClaimVerdict, Direction, ExperimentSpec, Verdict};
+use assay_stats as stats;
+use assay_stats::{Evidence, Interval};
+
+use super::across::{Body, Partial, Relation, Scale};
+use super::models::ModelGains;
+use super::page::{Origin, P, Page, Stat, must, shown};
+use super::rule::{is_high, model_word, published_rule};
+use super::within::{Within, log_gain_id};
+
+/// A claim on one body of data, before Holm's correction.
+pub(crate) struct Candidate {
+    claim: &'static str,
+    /// "published" or "measured".
+    body: &'static str,
+    data: String,
+    as_published: String,
+    finding: Finding,
+}
+
+/// What there is to judge.
+enum Finding {
+    Tested(Tested),
+    /// No test: the verdict and why.
+    Settled(Verdict, String),
+}
+
+/// An estimate with its interval and its p before correction.
+struct Tested {
+    /// Id under which `.holm-p` is written.
+    id: String,
+    estimate: f64,
+    interval: Interval,
+    p: f64,
+    because: String,
+    origin: Origin,
+}
+
+/// What the publication says of claims that it never tested.
+const NOT_STATED: &str = "not stated";
+
+/// The two claims across models on one body of data.
+pub(crate) fn across(body: &Body<'_>) -> Vec<Candidate> {
+    let rho: Vec<f64> = body.models.iter().map(|m| m.rho).collect();
+    let gain: Vec<f64> = body.models.iter().map(|m| m.mean).collect();
+    let candidate = |claim, as_published: String, finding| Candidate {
+        claim,
+        body: body.id,
+        data: body.data.to_owned(),
+        as_published,
+        finding,
+    };
+    let printed = published_rule(&rho, &gain).verdict.to_string();
+    let printed = if body.models.is_empty() {
+        Verdict::NotRun.to_string()
+    } else {
+        printed
+    };
+    let [unconditional, at_depth] = match &body.log {
+        Some(relation) => [
+            pearson_finding(body, relation),
+            partial_finding(body, &relation.given_layers),
+        ],
+        None => [(); 2].map(|()| Finding::Settled(Verdict::NotRun, sentence(&body.reason))),
+    };
+    vec![
+        candidate("h25.rho-predicts-gain", printed, unconditional),
+        candidate("h25.rho-at-fixed-depth", NOT_STATED.to_owned(), at_depth),
+    ]
+}
+
+fn pearson_finding(body: &Body<'_>, relation: &Relation) -> Finding {
+    let id = |s: &str| shown(&body.number_id(Scale::Log, s));
+    let because = format!(
+        "r = {} on log gain, interval {} to {}, permutation p = {}; {} models could have shown \
+         |r| of {}.",
+        id("r"),
+        id("low"),
+        id("high"),
+        id("permutation-p"),
+        id("n"),
+        id("detectable"),
+    );
+    let evidence = (|| -> Stat<_> {
+        relation.detectable.clone()?;
+        Ok((
+            relation.pearson.clone()?.r,
+            relation.interval.clone()?,
+            relation.permutation.clone()?.p,
+        ))
+    })();
+    tested(body, "", evidence, because)
+}
+
+fn partial_finding(body: &Body<'_>, partial: &Partial) -> Finding {
+    let id = |s: &str| shown(&body.number_id(Scale::Log, &format!("given-layers.{s}")));
+    let because = format!(
+        "Given L, partial r = {} on log gain, interval {} to {}, Freedman-Lane p = {}; the data \
+         could have shown |r| of {}.",
+        id("r"),
+        id("low"),
+        id("high"),
+        id("permutation-p"),
+        id("detectable"),
+    );
+    let evidence = (|| -> Stat<_> {
+        partial.detectable.clone()?;
+        Ok((
+            partial.r.clone()?.r,
+            partial.interval.clone()?,
+            partial.permutation.clone()?.p,
+        ))
+    })();
+    tested(body, "given-layers.", evidence, because)
+}
+
+fn tested(
+    body: &Body<'_>,
+    part: &str,
+    evidence: Stat<(f64, Interval, f64)>,
+    because: String,
+) -> Finding {
+    match evidence {
+        Ok((estimate, interval, p)) => Finding::Tested(Tested {
+            id: body
+                .number_id(Scale::Log, part)
+                .trim_end_matches('.')
+                .to_owned(),
+            estimate,
+            interval,
+            p,
+            because,
+            origin: body.origin.clone(),
+        }),
+        Err(reason) => Finding::Settled(
+            Verdict::Inconclusive,
+            sentence(&format!("the data are too few for a test: {reason}")),
+        ),
+    }
+}
+
+/// Whether one model stands on the side of 1 that its rho predicts.
+pub(crate) fn by_rho(model: &ModelGains, test: &Within) -> Vec<Candidate> {
+    let id = log_gain_id(model);
+    let claims = [
+        ("h25.high-rho-dampens", true, "below"),
+        ("h25.low-rho-expands", false, "at or above"),
+    ];
+    claims
+        .into_iter()
+        .map(|(claim, high, other_side)| {
+            let finding = if is_high(model.rho) == high {
+                mean_finding(model, test, &id, "mean log gain")
+            } else {
+                let rho = shown(&model.id("rho"));
+                Finding::Settled(
+                    Verdict::NotApplicable,
+                    format!("rho = {rho} is {other_side} {{h25.rule.high-rho}}."),
+                )
+            };
+            let word = match &finding {
+                Finding::Settled(Verdict::NotApplicable, _) => NOT_STATED.to_owned(),
+                _ => model_word(model.mean).to_owned(),
+            };
+            of_model(claim, model, word, finding)
+        })
+        .collect()
+}
+
+/// Whether the whole stack of a measured model dampens; `test` is of the log
+/// growth and stands under `id`.
+pub(crate) fn stack(model: &ModelGains, test: &Within, id: &str) -> Candidate {
+    let finding = mean_finding(model, test, id, "mean log growth");
+    of_model("h25.stack-dampens", model, NOT_STATED.to_owned(), finding)
+}
+
+/// Whether clamping the gain matters; `test` is of the KL against the smallest
+/// effect and stands under `id`.
+///
+/// A KL is never negative, so that a test against 0 could not fail; only a
+/// mean above the smallest effect of interest counts for the claim.
+pub(crate) fn clamp(model: &ModelGains, test: &Within, smallest: f64, id: &str) -> Candidate {
+    let mut finding = mean_finding(model, test, id, "against the smallest effect, mean KL");
+    if let Finding::Tested(tested) = &mut finding
+        && tested.estimate <= smallest
+    {
+        tested.p = 1.0;
+    }
+    of_model("h25.gain-matters", model, NOT_STATED.to_owned(), finding)
+}
+
+fn of_model(
+    claim: &'static str,
+    model: &ModelGains,
+    as_published: String,
+    finding: Finding,
+) -> Candidate {
+    let body = if model.published {
+        "published"
+    } else {
+        "measured"
+    };
+    Candidate {
+        claim,
+        body,
+        data: format!("{body}: {}", model.name),
+        as_published,
+        finding,
+    }
+}
+
+fn mean_finding(model: &ModelGains, test: &Within, id: &str, what: &str) -> Finding {
+    let at = |s: &str| shown(&format!("{id}.{s}"));
+    match (&test.test, &test.bca, &test.detectable) {
+        (Ok(t), Ok(bca), Ok(_)) => Finding::Tested(Tested {
+            id: id.to_owned(),
+            estimate: t.estimate,
+            interval: bca.interval,
+            p: t.p,
+            because: format!(
+                "{} = {}, interval {} to {}, t = {}, p = {}; a distance of {} could have been \
+                 shown.",
+                capital(what),
+                at("mean"),
+                at("low"),
+                at("high"),
+                at("t"),
+                at("p"),
+                at("detectable"),
+            ),
+            origin: model.origin.clone(),
+        }),
+        (Err(reason), _, _) | (_, Err(reason), _) | (_, _, Err(reason)) => Finding::Settled(
+            Verdict::Inconclusive,
+            sentence(&format!("the prompts allow no test: {reason}")),
+        ),
+    }
+}
+
+/// Corrects within families, judges, and writes the verdicts in order.
+pub(crate) fn judge(
+    page: &mut Page,
+    spec: &ExperimentSpec,
+    candidates: Vec<Candidate>,
+) -> Result<(), ExperimentError> {
+    let corrected = holm_by_family(spec, &candidates)?;
+    for (candidate, holm_p) in candidates.into_iter().zip(corrected) {
+        let claim = spec.claim(candidate.claim)?;
+        let (audited, because) = match (candidate.finding, holm_p) {
+            (Finding::Tested(tested), Some(holm_p)) => {
+                let id = format!("{}.holm-p", tested.id);
+                let what = format!("p after Holm, {}, {}", claim.id, candidate.data);
+                page.put(&id, &what, holm_p, P.drawn(), &tested.origin)?;
+                let direction = match claim.direction {
+                    Direction::Positive => stats::Direction::Positive,
+                    Direction::Negative => stats::Direction::Negative,
+                };
+                let evidence = Evidence {
+                    estimate: tested.estimate,
+                    interval: tested.interval,
+                    holm_p,
+                };
+                let verdict =
+                    stats::verdict(direction, &evidence, spec.alpha, claim.smallest_effect);
+                let verdict = must(&claim.id, verdict)?;
+                let small = stats::excludes_smallest_effect(
+                    direction,
+                    &tested.interval,
+                    claim.smallest_effect,
+                );
+                let but = if verdict == stats::Verdict::Supported && must(&claim.id, small)? {
+                    " The interval lies below the smallest effect of interest."
+                } else {
+                    ""
+                };
+                let because = format!("{} Holm p = {}.{but}", tested.because, shown(&id));
+                (wire(verdict), because)
+            }
+            (Finding::Settled(verdict, because), _) => (verdict, because),
+            (Finding::Tested(_), None) => continue,
+        };
+        page.summary.verdicts.push(ClaimVerdict {
+            claim: claim.id.clone(),
+            statement: claim.statement.clone(),
+            data: candidate.data,
+            as_published: candidate.as_published,
+            audited,
+            because,
+        });
+    }
+    Ok(())
+}
+
+/// Holm's p of every tested candidate.
+fn holm_by_family(
+    spec: &ExperimentSpec,
+    candidates: &[Candidate],
+) -> Result<Vec<Option<f64>>, ExperimentError> {
+    let mut families: BTreeMap<(&str, &str), Vec<(usize, f64)>> = BTreeMap::new();
+    for (index, candidate) in candidates.iter().enumerate() {
+        if let Finding::Tested(tested) = &candidate.finding {
+            let family = &spec.claim(candidate.claim)?.family;
+            let members = families.entry((family, candidate.body)).or_default();
+            members.push((index, tested.p));
+        }
+    }
+    let mut corrected = vec![None; candidates.len()];
+    for ((family, _), members) in families {
+        let p: Vec<f64> = members.iter().map(|(_, p)| *p).collect();
+        let holm = must(
+            &format!("Holm's correction of family {family}"),
+            stats::holm(&p),
+        )?;
+        for ((index, _), p) in members.into_iter().zip(holm) {
+            if let Some(slot) = corrected.get_mut(index) {
+                *slot = Some(p);
+            }
+        }
+    }
+    Ok(corrected)
+}
+
+fn wire(verdict: stats::Verdict) -> Verdict {
+    match verdict {
+        stats::Verdict::Supported => Verdict::Supported,
+        stats::Verdict::Refuted => Verdict::Refuted,
+        stats::Verdict::Reversed => Verdict::Reversed,
+        stats::Verdict::Inconclusive => Verdict::Inconclusive,
+        stats::Verdict::NotApplicable => Verdict::NotApplicable,
+        stats::Verdict::NotRun => Verdict::NotRun,
+    }
+}
+
+fn capital(text: &str) -> String {
+    let mut chars = text.chars();
+    chars.next().map_or_else(String::new, |first| {
+        first.to_uppercase().chain(chars).collect()
+    })
+}
+
+fn sentence(text: &str) -> String {
+    format!("{}.", capital(text).trim_end_matches('.'))
+}
