@@ -21,6 +21,10 @@ pub trait Experiment: Sync {
     /// The text of the prompt file that experiment.toml names.
     fn prompts_text(&self) -> &'static str;
 
+    /// About how many whole passes over its prompts `measure` makes on a model
+    /// of `n_layers` blocks: for the plan's estimate of time.
+    fn passes(&self, n_layers: usize) -> f64;
+
     /// Announces the passes that `measure` will ask for, so that experiments
     /// with the same prompts share them.
     ///

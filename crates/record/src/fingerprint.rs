@@ -5,7 +5,7 @@ use sha2::{Digest, Sha256};
 use crate::RecordError;
 
 /// Crates whose sources decide what an experiment measures.
-const NUMERIC_CRATES: [&str; 5] = ["hook-site", "checkpoint", "decoder", "trace", "geometry"];
+pub const NUMERIC_CRATES: [&str; 5] = ["hook-site", "checkpoint", "decoder", "trace", "geometry"];
 
 /// Locked libraries that decide what an experiment measures.
 const NUMERIC_LIBRARIES: [&str; 4] = ["candle-", "gemm", "half", "tokenizers"];

@@ -17,7 +17,7 @@ pub mod wire;
 
 pub use canonical::{canonical_json, sha256_hex};
 pub use error::RecordError;
-pub use fingerprint::numeric_fingerprint;
+pub use fingerprint::{NUMERIC_CRATES, numeric_fingerprint};
 pub use key::{RecordKey, SWITCHES, switches_in_force};
 pub use sample::{Measure, ModelFacts, Record, Sample};
 pub use spec::{Claim, Direction, ExperimentSpec, Prompt, PromptSet};

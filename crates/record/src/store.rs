@@ -225,8 +225,12 @@ pub struct UnitLock {
 pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), RecordError> {
     let folder = path.parent().unwrap_or(Path::new("."));
     std::fs::create_dir_all(folder).map_err(RecordError::io("create", folder))?;
-    let mut file =
-        tempfile::NamedTempFile::new_in(folder).map_err(RecordError::io("write", path))?;
+    let mut builder = tempfile::Builder::new();
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644));
+    let mut file = builder
+        .tempfile_in(folder)
+        .map_err(RecordError::io("write", path))?;
     file.write_all(bytes)
         .and_then(|()| file.as_file().sync_all())
         .map_err(RecordError::io("write", path))?;

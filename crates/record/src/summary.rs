@@ -341,7 +341,7 @@ pub struct ModelRow {
 }
 
 /// A model that was asked for and not measured.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct NotRun {
     /// Registry name.

@@ -73,6 +73,21 @@ pub enum Event {
         /// Seconds of this experiment, model loading excluded.
         seconds: f64,
     },
+    /// What a model is and what work it would be.
+    Described {
+        /// From the config and the code.
+        facts: crate::ModelFacts,
+        /// Bytes of memory that a worker needs for it.
+        memory: u64,
+        /// Experiment -> seconds, from its operations and this machine's
+        /// measured matmul rate.
+        seconds: std::collections::BTreeMap<String, f64>,
+    },
+    /// Something that the user should know and that does not stop the work.
+    Warning {
+        /// In one sentence.
+        message: String,
+    },
     /// An experiment could not be run on this model.
     Refused {
         /// Experiment name.

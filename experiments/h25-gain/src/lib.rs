@@ -29,6 +29,12 @@ impl Experiment for H25Gain {
         include_str!("../prompts/h25.jsonl")
     }
 
+    fn passes(&self, n_layers: usize) -> f64 {
+        // One in f32, one in f64 at half the speed, and the clamp: one more
+        // for all blocks, and from every block to the end.
+        1.0 + 2.0 + 1.0 + n_layers as f64 / 2.0
+    }
+
     fn plan(&self, session: &mut Session, prompts: &PromptSet) -> Result<(), ExperimentError> {
         measure::plan(session, prompts)
     }

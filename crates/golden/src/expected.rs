@@ -1,0 +1,169 @@
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use assay_record::{Number, Summary, Tolerance, Verdict, write_atomically};
+use serde::{Deserialize, Serialize};
+
+use crate::compare::{Difference, Finding, within};
+use crate::error::GoldenError;
+
+/// A file of expected numbers and verdicts.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Expected {
+    /// Models that the numbers were computed over; empty for published data.
+    pub models: Vec<String>,
+    /// Id -> value and class.
+    pub numbers: BTreeMap<String, ExpectedNumber>,
+    /// "claim | data" -> audited verdict.
+    pub verdicts: BTreeMap<String, Verdict>,
+}
+
+/// An expected number.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ExpectedNumber {
+    /// Its value.
+    pub value: f64,
+    /// How far off it may be.
+    pub tolerance: Tolerance,
+}
+
+/// Compares a summary with the golden files of its experiment that apply: that
+/// of every model measured, "published", and "across" if it was made over the
+/// same models.
+///
+/// # Errors
+/// A golden file that cannot be read.
+pub fn compare_summary(summary: &Summary, golden: &Path) -> Result<Vec<Finding>, GoldenError> {
+    let mut findings = Vec::new();
+    for (scope, found) in by_scope(summary) {
+        let path = file(golden, &summary.experiment, &scope);
+        if !path.exists() {
+            continue;
+        }
+        let text = std::fs::read_to_string(&path).map_err(|source| GoldenError::Io {
+            path: path.clone(),
+            source,
+        })?;
+        let expected: Expected =
+            serde_json::from_str(&text).map_err(|e| GoldenError::Malformed {
+                path: path.clone(),
+                reason: e.to_string(),
+            })?;
+        if expected.models != found.models {
+            continue;
+        }
+        findings.push(Finding {
+            scope: format!("{}/{scope}", summary.experiment),
+            compared: expected.numbers.len() + expected.verdicts.len(),
+            differences: differences(&found, &expected),
+        });
+    }
+    Ok(findings)
+}
+
+/// Writes the golden files of a summary, and says which.
+///
+/// # Errors
+/// A file that cannot be written.
+pub fn update_summary(summary: &Summary, golden: &Path) -> Result<Vec<PathBuf>, GoldenError> {
+    let mut written = Vec::new();
+    for (scope, expected) in by_scope(summary) {
+        let path = file(golden, &summary.experiment, &scope);
+        let mut text =
+            serde_json::to_string_pretty(&expected).map_err(|e| GoldenError::Malformed {
+                path: path.clone(),
+                reason: e.to_string(),
+            })?;
+        text.push('\n');
+        write_atomically(&path, text.as_bytes())?;
+        written.push(path);
+    }
+    Ok(written)
+}
+
+fn file(golden: &Path, experiment: &str, scope: &str) -> PathBuf {
+    golden.join(experiment).join(format!("{scope}.json"))
+}
+
+/// The numbers and verdicts of a summary by the models they rest on.
+fn by_scope(summary: &Summary) -> BTreeMap<String, Expected> {
+    let mut scopes: BTreeMap<String, Expected> = BTreeMap::new();
+    let scope_of = |number: &Number| -> (String, Vec<String>) {
+        let rests_on = |r: &str| number.records.iter().any(|x| x == r);
+        let models: BTreeSet<String> = summary
+            .models
+            .iter()
+            .filter(|m| rests_on(&m.record))
+            .map(|m| m.model.clone())
+            .collect();
+        let models: Vec<String> = models.into_iter().collect();
+        match models.as_slice() {
+            [] => ("published".to_owned(), models),
+            [one] => (one.clone(), models),
+            _ => ("across".to_owned(), models),
+        }
+    };
+    let blank = |models| Expected {
+        models,
+        numbers: BTreeMap::new(),
+        verdicts: BTreeMap::new(),
+    };
+    for (id, number) in &summary.numbers {
+        let (scope, models) = scope_of(number);
+        let expected = ExpectedNumber {
+            value: number.value,
+            tolerance: number.tolerance,
+        };
+        let entry = scopes.entry(scope).or_insert_with(|| blank(models));
+        entry.numbers.insert(id.clone(), expected);
+    }
+    for verdict in &summary.verdicts {
+        // A verdict belongs to the model that its data names, else to the
+        // published data or to all models.
+        let named = summary
+            .models
+            .iter()
+            .find(|m| verdict.data.split([' ', ',', '@']).any(|w| w == m.model));
+        let (scope, models) = match named {
+            Some(m) => (m.model.clone(), vec![m.model.clone()]),
+            None if verdict.data.contains("published") => ("published".to_owned(), Vec::new()),
+            None => continue,
+        };
+        let entry = scopes.entry(scope).or_insert_with(|| blank(models));
+        let key = format!("{} | {}", verdict.claim, verdict.data);
+        entry.verdicts.insert(key, verdict.audited);
+    }
+    scopes
+}
+
+fn differences(found: &Expected, expected: &Expected) -> Vec<Difference> {
+    let mut differences = Vec::new();
+    for (id, e) in &expected.numbers {
+        match found.numbers.get(id) {
+            None => differences.push(Difference::Gone { name: id.clone() }),
+            Some(f) if within(e.tolerance, f.value, e.value) => {}
+            Some(f) => differences.push(Difference::Off {
+                name: id.clone(),
+                tolerance: e.tolerance,
+                expected: e.value,
+                actual: f.value,
+            }),
+        }
+    }
+    let new = found.numbers.keys().filter(|id| !expected.numbers.contains_key(*id));
+    differences.extend(new.map(|id| Difference::New { name: id.clone() }));
+    for (key, e) in &expected.verdicts {
+        match found.verdicts.get(key) {
+            Some(f) if f == e => {}
+            Some(f) => differences.push(Difference::Gone {
+                name: format!("verdict {e} of {key} (found {f})"),
+            }),
+            None => differences.push(Difference::Gone {
+                name: format!("verdict {e} of {key}"),
+            }),
+        }
+    }
+    differences
+}

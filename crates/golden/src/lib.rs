@@ -1,0 +1,21 @@
+//! Expected numbers, and the comparison with what a run found.
+//!
+//! Two kinds of file under golden/:
+//! - `<experiment>/<scope>.json`: the numbers of a summary, as an earlier run
+//!   found them. The scope is a model, "published" for numbers computed from
+//!   published data alone, or "across" for those over several models. Only
+//!   `cargo xtask golden --update` writes them.
+//! - `<experiment>/<model>.reference.json`: measures of a record as an
+//!   independent implementation gives them, written by a generator.
+//!
+//! The comparison is two-sided, `|a - e| <= abs + rel * |e|`; NaN fails.
+
+mod compare;
+mod error;
+mod expected;
+mod reference;
+
+pub use compare::{Difference, Finding, bounds, within};
+pub use error::GoldenError;
+pub use expected::{Expected, compare_summary, update_summary};
+pub use reference::{Reference, compare_record};

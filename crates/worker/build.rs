@@ -1,0 +1,26 @@
+//! Puts the numeric fingerprint of every experiment into the binary.
+#![allow(clippy::unwrap_used)] // A build script may stop the build.
+
+use std::path::Path;
+
+fn main() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let mut table = String::from("&[");
+    let mut names: Vec<String> = std::fs::read_dir(root.join("experiments"))
+        .unwrap()
+        .map(|e| e.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    for name in names {
+        let fingerprint = assay_record::numeric_fingerprint(&root, &name).unwrap();
+        table.push_str(&format!("({name:?}, {fingerprint:?}),"));
+        println!("cargo:rerun-if-changed=../../experiments/{name}/src");
+    }
+    table.push(']');
+    for name in assay_record::NUMERIC_CRATES {
+        println!("cargo:rerun-if-changed=../{name}/src");
+    }
+    println!("cargo:rerun-if-changed=../../Cargo.lock");
+    let out = std::env::var("OUT_DIR").unwrap();
+    std::fs::write(Path::new(&out).join("fingerprints.rs"), table).unwrap();
+}

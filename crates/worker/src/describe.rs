@@ -1,0 +1,54 @@
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Instant;
+
+use assay_checkpoint::Checkpoint;
+use assay_record::wire::Event;
+use candle_core::{DType, Device, Tensor};
+
+use crate::{emit, experiments, facts};
+
+/// Says what a model is, without reading its weights.
+pub(crate) fn describe(model: &Path) -> anyhow::Result<()> {
+    let checkpoint = Checkpoint::open(model)?;
+    let facts = facts::facts(&checkpoint);
+    let rate = matmul_rate()?;
+    let mut seconds = BTreeMap::new();
+    for name in experiments::names() {
+        let declared = experiments::find(name)?;
+        let mut tokens = 0;
+        if let Some(tokenizer) = &checkpoint.tokenizer {
+            for prompt in &declared.prompts.prompts {
+                tokens += tokenizer.encode(&prompt.text)?.ids.len();
+            }
+        }
+        let embedding = (facts.vocab * facts.d_model) as f64;
+        let in_blocks = (facts.parameters as f64 - embedding).max(0.0);
+        let flop = 2.0 * in_blocks * tokens as f64 * declared.experiment.passes(facts.n_layers);
+        seconds.insert(name.to_owned(), flop / rate);
+    }
+    // All weights in f32, one block's copies while loading, activations.
+    let memory = facts.parameters * 4 * 5 / 4 + (256 << 20);
+    emit(&Event::Described {
+        facts,
+        memory,
+        seconds,
+    })
+}
+
+/// Operations per second of an f32 matrix product of the usual size, measured
+/// for a tenth of a second.
+fn matmul_rate() -> anyhow::Result<f64> {
+    let (m, k, n) = (400, 1024, 1024);
+    let a = Tensor::ones((m, k), DType::F32, &Device::Cpu)?;
+    let b = Tensor::ones((k, n), DType::F32, &Device::Cpu)?;
+    let _warm = a.matmul(&b)?;
+    let started = Instant::now();
+    let mut products = 0;
+    while started.elapsed().as_secs_f64() < 0.1 {
+        let _product = a.matmul(&b)?;
+        products += 1;
+    }
+    let flop = f64::from(products) * 2.0 * (m * k * n) as f64;
+    Ok(flop / started.elapsed().as_secs_f64())
+}

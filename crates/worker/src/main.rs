@@ -1,0 +1,115 @@
+//! The process that holds one model.
+//!
+//! It is started by xtask, reads a request on standard input and answers with
+//! one JSON line per event. A model is loaded once, the passes that all
+//! requested experiments need are run once, and records are committed by
+//! rename; killed at any point, it leaves nothing half-written.
+
+mod describe;
+mod experiments;
+mod facts;
+mod key;
+mod run;
+mod summarise;
+mod trace;
+
+use std::io::{Read, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use assay_record::wire::Event;
+use clap::{Parser, Subcommand};
+
+/// Holds one model and runs experiments on it; started by cargo xtask.
+#[derive(Parser)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Print the experiments and their declarations as JSON.
+    Experiments,
+    /// Say what a model is and what work it would be.
+    Describe {
+        /// A model's folder, or a GGUF file.
+        model: PathBuf,
+    },
+    /// Run experiments on one model; the request is read from standard input.
+    Run,
+    /// Summarise records; the request is read from standard input.
+    Summarise,
+    /// Write the activations of one prompt as safetensors.
+    Trace {
+        /// A model's folder, or a GGUF file.
+        model: PathBuf,
+        /// Token ids, separated by commas.
+        #[arg(long, value_delimiter = ',', conflicts_with = "prompt")]
+        ids: Vec<u32>,
+        /// A text.
+        #[arg(long, required_unless_present = "ids")]
+        prompt: Option<String>,
+        /// Patterns of site names; every site but hook_result if left out.
+        #[arg(long)]
+        sites: Vec<String>,
+        /// The file to write.
+        #[arg(long)]
+        out: PathBuf,
+    },
+}
+
+fn main() -> ExitCode {
+    die_with_parent();
+    let result = match Cli::parse().command {
+        Command::Experiments => experiments::list(),
+        Command::Describe { model } => describe::describe(&model),
+        Command::Run => request().and_then(|text| run::run(&text)),
+        Command::Summarise => request().and_then(|text| summarise::summarise(&text)),
+        Command::Trace {
+            model,
+            ids,
+            prompt,
+            sites,
+            out,
+        } => trace::trace(&model, ids, prompt.as_deref(), &sites, &out),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let _ = emit(&Event::Failed {
+                reason: format!("{error:#}"),
+            });
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn request() -> anyhow::Result<String> {
+    let mut text = String::new();
+    std::io::stdin()
+        .read_to_string(&mut text)
+        .context("failed to read the request")?;
+    Ok(text)
+}
+
+/// Writes one event as a line. A reader that is gone ends the process.
+pub(crate) fn emit(event: &Event) -> anyhow::Result<()> {
+    let mut line = serde_json::to_string(event)?;
+    line.push('\n');
+    let mut out = std::io::stdout().lock();
+    out.write_all(line.as_bytes())
+        .and_then(|()| out.flush())
+        .context("failed to write an event: the reader is gone")
+}
+
+/// Asks the kernel to end this process when xtask dies, so that a killed run
+/// leaves no worker behind.
+fn die_with_parent() {
+    #[cfg(target_os = "linux")]
+    // SAFETY: prctl with PR_SET_PDEATHSIG takes one integer and touches no memory.
+    unsafe {
+        libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
+    }
+}

@@ -1,0 +1,106 @@
+//! Progress for people: bars with time left on a terminal, one line a stage
+//! elsewhere.
+
+use std::io::IsTerminal;
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+/// One bar whose stage may change.
+pub(crate) struct Bar {
+    bar: Option<ProgressBar>,
+    name: String,
+    stage: String,
+}
+
+impl Bar {
+    pub(crate) fn new(name: &str) -> Self {
+        Self {
+            bar: std::io::stderr().is_terminal().then(ProgressBar::no_length),
+            name: name.to_owned(),
+            stage: String::new(),
+        }
+    }
+
+    /// Steps of a stage.
+    pub(crate) fn steps(&mut self, stage: &str, done: u64, total: u64) {
+        self.show(
+            stage,
+            Some(total),
+            done,
+            "{msg:40!} {wide_bar} {pos}/{len}, {eta} left",
+        );
+    }
+
+    /// Bytes of a file.
+    pub(crate) fn bytes(&mut self, file: &str, done: u64, total: Option<u64>) {
+        let template = "{msg:40!} {wide_bar} {bytes}/{total_bytes}, {bytes_per_sec}, {eta} left";
+        self.show(file, total, done, template);
+    }
+
+    fn show(&mut self, stage: &str, total: Option<u64>, done: u64, template: &str) {
+        let new = self.stage != stage;
+        self.stage = stage.to_owned();
+        match &self.bar {
+            None if new => eprintln!("{}: {stage}", self.name),
+            None => {}
+            Some(bar) => {
+                if new {
+                    bar.reset();
+                    if let Ok(style) = ProgressStyle::with_template(template) {
+                        bar.set_style(style);
+                    }
+                    bar.set_message(format!("{}: {stage}", self.name));
+                }
+                if let Some(total) = total {
+                    bar.set_length(total);
+                }
+                bar.set_position(done);
+            }
+        }
+    }
+
+    /// A line above the bar.
+    pub(crate) fn say(&self, line: &str) {
+        match &self.bar {
+            Some(bar) => bar.suspend(|| eprintln!("{line}")),
+            None => eprintln!("{line}"),
+        }
+    }
+}
+
+impl Drop for Bar {
+    fn drop(&mut self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+/// 98362432 -> "94 MiB".
+pub(crate) fn human_bytes(bytes: u64) -> String {
+    indicatif::HumanBytes(bytes).to_string()
+}
+
+/// 75.2 -> "75 s"; 754 -> "13 min".
+pub(crate) fn human_seconds(seconds: f64) -> String {
+    if seconds < 120.0 {
+        format!("{seconds:.0} s")
+    } else {
+        format!("{:.0} min", seconds / 60.0)
+    }
+}
+
+/// Lines of cells, columns aligned.
+pub(crate) fn table(rows: &[Vec<String>]) -> String {
+    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let width = |c: usize| {
+        let cells = rows.iter().filter_map(|r| r.get(c));
+        cells.map(|s| s.chars().count()).max().unwrap_or(0)
+    };
+    let widths: Vec<usize> = (0..columns).map(width).collect();
+    let line = |row: &Vec<String>| {
+        let cells = row.iter().zip(&widths).map(|(c, w)| format!("{c:w$}"));
+        cells.collect::<Vec<_>>().join("  ").trim_end().to_owned() + "\n"
+    };
+    rows.iter().map(line).collect()
+}

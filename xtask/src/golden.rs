@@ -1,0 +1,91 @@
+//! `golden`: the last run against what is expected of it.
+
+use anyhow::Context;
+use assay_golden::{Finding, compare_record, compare_summary, update_summary};
+use assay_record::{Store, Summary};
+
+use crate::manifest::Manifest;
+use crate::{Ending, Place, workspace};
+
+/// Compare the last run with the golden values, or accept it with --update.
+#[derive(clap::Args)]
+pub(crate) struct Options {
+    /// Write what the last run found as the golden values.
+    #[arg(long)]
+    update: bool,
+    #[command(flatten)]
+    place: Place,
+}
+
+pub(crate) fn golden(options: &Options) -> anyhow::Result<Ending> {
+    let manifest = Manifest::load(&options.place.folder())?;
+    if options.update {
+        for summary in summaries(&options.place, &manifest)? {
+            for path in update_summary(&summary, &workspace::golden())? {
+                eprintln!("written: {}", path.display());
+            }
+        }
+    }
+    let findings = compare(&options.place, &manifest)?;
+    print(&findings);
+    Ok(ending(&findings))
+}
+
+/// The summaries of a run, in the order of their experiments.
+pub(crate) fn summaries(place: &Place, manifest: &Manifest) -> anyhow::Result<Vec<Summary>> {
+    let mut summaries = Vec::new();
+    for experiment in manifest.experiments.keys() {
+        let path = place.summaries().join(format!("{experiment}.json"));
+        let text = std::fs::read_to_string(&path)
+            .with_context(|| format!("failed to read {}: run cargo xtask stats", path.display()))?;
+        let summary = serde_json::from_str(&text)
+            .with_context(|| format!("{} is not a summary", path.display()))?;
+        summaries.push(summary);
+    }
+    Ok(summaries)
+}
+
+/// Compares summaries with golden numbers, and records with the values of
+/// independent implementations.
+pub(crate) fn compare(place: &Place, manifest: &Manifest) -> anyhow::Result<Vec<Finding>> {
+    let golden = workspace::golden();
+    let store = Store::open(&place.folder())?;
+    let mut findings = Vec::new();
+    for summary in summaries(place, manifest)? {
+        findings.extend(compare_summary(&summary, &golden)?);
+    }
+    for (experiment, outcomes) in &manifest.experiments {
+        for measured in &outcomes.measured {
+            let record = store.read(experiment, &measured.record)?;
+            findings.extend(compare_record(&record, &golden)?);
+        }
+    }
+    Ok(findings)
+}
+
+pub(crate) fn ending(findings: &[Finding]) -> Ending {
+    if findings.iter().all(|f| f.differences.is_empty()) {
+        Ending::Held
+    } else {
+        Ending::Failed
+    }
+}
+
+/// Says what was compared and what is off.
+pub(crate) fn print(findings: &[Finding]) {
+    if findings.is_empty() {
+        eprintln!("golden: there are no golden values for what ran");
+    }
+    for finding in findings {
+        let off = finding.differences.len();
+        let verdict = if off == 0 {
+            "all as expected".to_owned()
+        } else {
+            format!("{off} OFF")
+        };
+        eprintln!("golden {}: {} compared, {verdict}", finding.scope, finding.compared);
+        for difference in &finding.differences {
+            eprintln!("  {difference}");
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! `cargo xtask`: the command line of assay. One module per command over a few
+//! shared pieces; no tensor library and no network in this process.
+
+mod bars;
+mod doctor;
+mod fetch;
+mod golden;
+mod manifest;
+mod models;
+mod plan;
+mod report;
+mod reproduce;
+mod run;
+mod stats;
+mod tidy;
+mod trace;
+mod worker;
+mod workspace;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+/// How a command ended.
+pub(crate) enum Ending {
+    /// All checks held. Exit 0.
+    Held,
+    /// A golden value, a contract or a rule did not hold. Exit 1.
+    Failed,
+}
+
+/// Hypotheses about transformer internals, reproduced and checked.
+#[derive(Parser)]
+#[command(
+    name = "cargo xtask",
+    after_help = "Exit status: 0 all checks held (whatever the verdicts), 1 a golden value, contract or rule failed, 2 it could not run.\n\nExample: cargo xtask reproduce --all"
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Fetch, run, do the statistics, compare, and write the report.
+    Reproduce(reproduce::Options),
+    /// List the models of the registry and which of them are here.
+    Models,
+    /// Fetch models and lock their hashes.
+    Fetch(fetch::Options),
+    /// Run one experiment.
+    Run(run::Options),
+    /// Do the statistics again over the records of the last run.
+    Stats(Place),
+    /// Compare the last run with the golden values, or accept it with --update.
+    Golden(golden::Options),
+    /// Write the report of the last run.
+    Report(report::Options),
+    /// Check the repository's own rules.
+    Tidy,
+    /// Say what this machine can do.
+    Doctor,
+    /// Write the activations of one prompt as safetensors.
+    Trace(trace::Options),
+}
+
+/// Where records lie.
+#[derive(Args, Clone)]
+pub(crate) struct Place {
+    /// Folder of the records [default: .assay/store].
+    #[arg(long, value_name = "DIR")]
+    pub(crate) store: Option<PathBuf>,
+}
+
+fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Reproduce(options) => reproduce::reproduce(&options),
+        Command::Models => models::models(),
+        Command::Fetch(options) => fetch::fetch(&options),
+        Command::Run(options) => run::run(&options),
+        Command::Stats(place) => stats::stats(&place),
+        Command::Golden(options) => golden::golden(&options),
+        Command::Report(options) => report::report(&options),
+        Command::Tidy => tidy::tidy(),
+        Command::Doctor => doctor::doctor(),
+        Command::Trace(options) => trace::trace(&options),
+    };
+    match result {
+        Ok(Ending::Held) => ExitCode::SUCCESS,
+        Ok(Ending::Failed) => ExitCode::from(1),
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::from(2)
+        }
+    }
+}

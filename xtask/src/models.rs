@@ -1,0 +1,54 @@
+//! `models`: the registry, and which of its models are here.
+
+use assay_source::{LockStatus, Source, plan};
+
+use crate::bars::{human_bytes, table};
+use crate::{Ending, workspace};
+
+pub(crate) fn models() -> anyhow::Result<Ending> {
+    let (registry, lock, cache) = workspace::models()?;
+    let head = ["model", "family", "source", "revision", "locked", "here", "licence"];
+    let mut rows = vec![head.map(str::to_owned).to_vec()];
+    for entry in registry.models() {
+        let revision = entry.default_revision();
+        let source = match &entry.source {
+            Source::Hub(hub) => format!("hub {}", hub.repo),
+            Source::Pip(_) => "python package".to_owned(),
+            Source::Local(path) => path.display().to_string(),
+        };
+        let locked = match lock.status(&entry.name, revision) {
+            LockStatus::Locked => "yes",
+            LockStatus::Unlocked => "no",
+        };
+        let present = plan(&registry, &lock, &cache, &entry.name)?.bytes_present;
+        let here = if present == 0 {
+            "no".to_owned()
+        } else {
+            human_bytes(present)
+        };
+        let name = if entry.default {
+            format!("{} (default)", entry.name)
+        } else {
+            entry.name.clone()
+        };
+        rows.push(vec![
+            name,
+            entry.family.clone(),
+            source,
+            revision.to_owned(),
+            locked.to_owned(),
+            here,
+            entry.licence.clone(),
+        ]);
+    }
+    print!("{}", table(&rows));
+    for equal in lock.equal_files() {
+        let holders: Vec<String> = equal
+            .holders
+            .iter()
+            .map(|h| format!("{}@{} {}", h.model, h.revision, h.file))
+            .collect();
+        println!("equal bytes: {}", holders.join(" = "));
+    }
+    Ok(Ending::Held)
+}

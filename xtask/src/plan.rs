@@ -1,0 +1,193 @@
+//! What a run will do, said before it does it: which models are here, what is
+//! to be fetched, what memory and time the work takes, and what cannot run.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use anyhow::bail;
+use assay_record::wire::Event;
+use assay_source::{Lock, ModelCache, Plan, Registry, ResolvedModel, plan, resolve};
+
+use crate::bars::{human_bytes, human_seconds, table};
+use crate::{fetch, worker, workspace};
+
+/// A model of the run, and where it stands.
+pub(crate) struct Candidate {
+    /// As asked for.
+    pub(crate) name: String,
+    /// Here with hashes, or why not.
+    pub(crate) state: Result<Ready, String>,
+}
+
+/// A model that can run here.
+pub(crate) struct Ready {
+    pub(crate) model: ResolvedModel,
+    memory: u64,
+    seconds: BTreeMap<String, f64>,
+}
+
+/// The models asked for, or the registry's default ones.
+pub(crate) fn select(asked: &[String], registry: &Registry) -> Vec<String> {
+    if asked.is_empty() {
+        registry.defaults().map(|m| m.name.clone()).collect()
+    } else {
+        asked.to_vec()
+    }
+}
+
+/// Fetches what is missing and finds out what can run.
+pub(crate) fn prepare(
+    names: &[String],
+    offline: bool,
+    worker: &Path,
+) -> anyhow::Result<Vec<Candidate>> {
+    let (registry, lock, cache) = workspace::models()?;
+    let missing = missing(names, &registry, &lock, &cache)?;
+    let failures = if missing.is_empty() {
+        BTreeMap::new()
+    } else if offline {
+        let reason = "it is not here, and --offline forbids to fetch it";
+        missing.iter().map(|n| (n.clone(), reason.to_owned())).collect()
+    } else {
+        print_fetch(&missing, &registry, &lock, &cache)?;
+        fetch::get(&missing, false, &[])?
+    };
+    // The lock may have grown.
+    let (registry, lock, cache) = workspace::models()?;
+    let mut candidates = Vec::new();
+    for name in names {
+        let state = match failures.get(name) {
+            Some(reason) => Err(reason.clone()),
+            None => ready(name, (&registry, &lock, &cache), worker),
+        };
+        candidates.push(Candidate {
+            name: name.clone(),
+            state,
+        });
+    }
+    Ok(candidates)
+}
+
+/// Registry models of which files are missing. A name that is neither in the
+/// registry nor a path is an error.
+fn missing(
+    names: &[String],
+    registry: &Registry,
+    lock: &Lock,
+    cache: &ModelCache,
+) -> anyhow::Result<Vec<String>> {
+    let mut missing = Vec::new();
+    for name in names {
+        if Path::new(name).exists() {
+            continue;
+        }
+        registry.find(name)?;
+        if resolve(registry, lock, cache, name).is_err() {
+            missing.push(name.clone());
+        }
+    }
+    Ok(missing)
+}
+
+fn print_fetch(
+    missing: &[String],
+    registry: &Registry,
+    lock: &Lock,
+    cache: &ModelCache,
+) -> anyhow::Result<()> {
+    let mut rows = vec![["to fetch", "revision", "bytes", "licence"].map(str::to_owned).to_vec()];
+    for name in missing {
+        let Plan {
+            revision,
+            bytes_to_fetch,
+            licence,
+            ..
+        } = plan(registry, lock, cache, name)?;
+        let bytes = bytes_to_fetch.map_or_else(|| "not known yet".to_owned(), human_bytes);
+        rows.push(vec![name.clone(), revision, bytes, licence]);
+    }
+    eprint!("{}", table(&rows));
+    Ok(())
+}
+
+fn ready(
+    name: &str,
+    (registry, lock, cache): (&Registry, &Lock, &ModelCache),
+    worker: &Path,
+) -> Result<Ready, String> {
+    let model = resolve(registry, lock, cache, name).map_err(|e| e.to_string())?;
+    // A local model's files have no hashes yet.
+    let model = if model.files.iter().all(|f| f.sha256.is_some()) {
+        model
+    } else {
+        model.verify().map_err(|e| e.to_string())?
+    };
+    let mut described = None;
+    let path = model.location().display().to_string();
+    worker::talk(worker, &["describe", &path], None, &mut |event| {
+        if let Event::Described { memory, seconds, .. } = event {
+            described = Some((memory, seconds));
+        }
+        Ok(())
+    })
+    .map_err(|e| format!("{e:#}"))?;
+    let Some((memory, seconds)) = described else {
+        return Err("the worker did not describe it".to_owned());
+    };
+    if let Some(available) = available_memory()
+        && memory > available
+    {
+        return Err(format!(
+            "too large: it needs {} of memory and {} are free",
+            human_bytes(memory),
+            human_bytes(available)
+        ));
+    }
+    Ok(Ready {
+        model,
+        memory,
+        seconds,
+    })
+}
+
+/// Bytes of memory that a new process can have; None where the system does
+/// not say.
+pub(crate) fn available_memory() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let line = text.lines().find_map(|l| l.strip_prefix("MemAvailable:"))?;
+    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kib * 1024)
+}
+
+/// Prints the plan of a run.
+pub(crate) fn print(candidates: &[Candidate], experiments: &[String]) -> anyhow::Result<()> {
+    if candidates.is_empty() {
+        bail!("no model is asked for, and the registry has no default one");
+    }
+    let mut rows = vec![["model", "on disk", "memory", "time if not in the store"]
+        .map(str::to_owned)
+        .to_vec()];
+    let mut total = 0.0;
+    for candidate in candidates {
+        rows.push(match &candidate.state {
+            Ok(ready) => {
+                let seconds: f64 = experiments
+                    .iter()
+                    .filter_map(|e| ready.seconds.get(e))
+                    .sum();
+                total += seconds;
+                vec![
+                    candidate.name.clone(),
+                    human_bytes(ready.model.bytes()),
+                    human_bytes(ready.memory),
+                    format!("about {}", human_seconds(seconds.max(1.0))),
+                ]
+            }
+            Err(reason) => vec![candidate.name.clone(), format!("not run: {reason}")],
+        });
+    }
+    eprintln!("plan: {} over", experiments.join(", "));
+    eprint!("{}", table(&rows));
+    eprintln!("in all about {} of computing", human_seconds(total.max(1.0)));
+    Ok(())
+}

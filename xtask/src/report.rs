@@ -1,0 +1,87 @@
+//! `report`: from the summaries and records of the last run to files for
+//! people.
+
+use std::path::{Path, PathBuf};
+
+use assay_golden::Finding;
+use assay_record::Store;
+use assay_report::{GoldenLine, Outcome, OutcomeLine, PdfOutcome, ReportInput, write_report};
+
+use crate::manifest::Manifest;
+use crate::{Ending, Place, golden, reproduce, workspace};
+
+/// Write the report of the last run.
+#[derive(clap::Args)]
+pub(crate) struct Options {
+    #[command(flatten)]
+    place: Place,
+    /// Folder of the report [default: out].
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+}
+
+pub(crate) fn report(options: &Options) -> anyhow::Result<Ending> {
+    let manifest = Manifest::load(&options.place.folder())?;
+    let findings = golden::compare(&options.place, &manifest)?;
+    let out = write(&options.place, options.out.as_deref(), &manifest, &findings)?;
+    eprintln!("report: {}", out.display());
+    Ok(golden::ending(&findings))
+}
+
+/// Writes the report and gives its folder.
+pub(crate) fn write(
+    place: &Place,
+    out: Option<&Path>,
+    manifest: &Manifest,
+    findings: &[Finding],
+) -> anyhow::Result<PathBuf> {
+    let store = Store::open(&place.folder())?;
+    let mut records = Vec::new();
+    let mut outcomes = Vec::new();
+    for (experiment, o) in &manifest.experiments {
+        for measured in &o.measured {
+            records.push(store.read(experiment, &measured.record)?);
+            outcomes.push(OutcomeLine {
+                experiment: experiment.clone(),
+                model: measured.model.clone(),
+                outcome: Outcome::Measured,
+            });
+        }
+        for not_run in &o.not_run {
+            outcomes.push(OutcomeLine {
+                experiment: experiment.clone(),
+                model: not_run.model.clone(),
+                outcome: Outcome::NotRun(not_run.reason.clone()),
+            });
+        }
+    }
+    let golden = findings.iter().map(|finding| {
+        let (experiment, model) = finding
+            .scope
+            .split_once('/')
+            .unwrap_or((finding.scope.as_str(), ""));
+        GoldenLine {
+            experiment: experiment.to_owned(),
+            model: model.to_owned(),
+            compared: finding.compared,
+            failures: finding.differences.iter().map(ToString::to_string).collect(),
+        }
+    });
+    let input = ReportInput {
+        summaries: golden::summaries(place, manifest)?,
+        records,
+        golden: golden.collect(),
+        provenance: vec![
+            ("assay".to_owned(), env!("CARGO_PKG_VERSION").to_owned()),
+            ("commit".to_owned(), reproduce::commit()),
+        ],
+        command: "cargo xtask reproduce --all".to_owned(),
+        outcomes,
+    };
+    let out = out.map_or_else(|| workspace::root().join("out"), Path::to_path_buf);
+    let written = write_report(&input, &out)?;
+    if written.pdf == PdfOutcome::NoLatexmk {
+        eprintln!("report.pdf is not written: latexmk is not installed");
+    }
+    Ok(out)
+}

@@ -1,0 +1,263 @@
+//! `reproduce`: the whole way from models to the report.
+
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use anyhow::bail;
+use assay_record::wire::{Event, ModelFile, RunRequest};
+use assay_record::{NotRun, Store};
+
+use crate::bars::{Bar, human_seconds, table};
+use crate::manifest::{self, Manifest, Measured, Outcomes};
+use crate::plan::{self, Candidate, Ready};
+use crate::{Ending, Place, golden, report, stats, worker, workspace};
+
+/// Fetch, run, do the statistics, compare, and write the report.
+#[derive(clap::Args)]
+pub(crate) struct Options {
+    /// All experiments.
+    #[arg(long, required_unless_present = "experiments")]
+    all: bool,
+    /// Experiments, separated by commas, instead of all.
+    #[arg(long, value_delimiter = ',', value_name = "NAMES")]
+    experiments: Vec<String>,
+    /// Models (registry names, folders or GGUF files), separated by commas,
+    /// instead of the registry's default ones.
+    #[arg(long, value_delimiter = ',', value_name = "MODELS")]
+    models: Vec<String>,
+    /// Fetch nothing.
+    #[arg(long)]
+    offline: bool,
+    #[command(flatten)]
+    place: Place,
+    /// Folder of the report [default: out].
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+}
+
+pub(crate) fn reproduce(options: &Options) -> anyhow::Result<Ending> {
+    let asked = if options.all {
+        &[][..]
+    } else {
+        &options.experiments
+    };
+    let run = Run {
+        experiments: asked,
+        models: &options.models,
+        offline: options.offline,
+        place: &options.place,
+    };
+    let manifest = run.measure()?;
+    manifest.save(&options.place.folder())?;
+    stats::summarise(&options.place, &manifest)?;
+    let findings = golden::compare(&options.place, &manifest)?;
+    let written = report::write(&options.place, options.out.as_deref(), &manifest, &findings)?;
+    print_results(&manifest, &findings);
+    eprintln!("report: {}", written.display());
+    Ok(golden::ending(&findings))
+}
+
+/// What is asked of a run.
+pub(crate) struct Run<'a> {
+    /// All if empty.
+    pub(crate) experiments: &'a [String],
+    /// The default ones if empty.
+    pub(crate) models: &'a [String],
+    pub(crate) offline: bool,
+    pub(crate) place: &'a Place,
+}
+
+impl Run<'_> {
+    /// Measures every model that can be measured here.
+    pub(crate) fn measure(&self) -> anyhow::Result<Manifest> {
+        let folder = self.place.folder();
+        Store::open(&folder)?;
+        let worker = workspace::program("assay-worker")?;
+        let known = worker::experiments(&worker)?;
+        let experiments = if self.experiments.is_empty() {
+            known
+        } else {
+            if let Some(name) = self.experiments.iter().find(|e| !known.contains(e)) {
+                bail!("there is no experiment {name}; there are {}", known.join(", "));
+            }
+            self.experiments.to_vec()
+        };
+        let (registry, _, _) = workspace::models()?;
+        let names = plan::select(self.models, &registry);
+        let candidates = plan::prepare(&names, self.offline, &worker)?;
+        plan::print(&candidates, &experiments)?;
+        let mut manifest = Manifest::new();
+        for experiment in &experiments {
+            manifest
+                .experiments
+                .insert(experiment.clone(), Outcomes::default());
+        }
+        for candidate in candidates {
+            let started = Instant::now();
+            let name = candidate.name.clone();
+            let before = manifest.clone();
+            measure_one(candidate, &experiments, &folder, &worker, &mut manifest)?;
+            if manifest != before {
+                let entry = serde_json::json!({
+                    "at": unix_seconds(),
+                    "host": hostname(),
+                    "commit": commit(),
+                    "command": std::env::args().skip(1).collect::<Vec<_>>(),
+                    "threads": std::thread::available_parallelism().map_or(0, usize::from),
+                    "model": name,
+                    "seconds": started.elapsed().as_secs_f64(),
+                });
+                manifest::log(&folder, &entry)?;
+            }
+        }
+        Ok(manifest)
+    }
+}
+
+fn measure_one(
+    candidate: Candidate,
+    experiments: &[String],
+    store: &Path,
+    worker: &Path,
+    manifest: &mut Manifest,
+) -> anyhow::Result<()> {
+    let name = candidate.name;
+    let not_run = |manifest: &mut Manifest, experiment: &str, reason: &str| {
+        if let Some(outcomes) = manifest.experiments.get_mut(experiment) {
+            outcomes.not_run.push(NotRun {
+                model: name.clone(),
+                reason: reason.to_owned(),
+            });
+        }
+    };
+    let ready = match candidate.state {
+        Ok(ready) => ready,
+        Err(reason) => {
+            for experiment in experiments {
+                not_run(manifest, experiment, &reason);
+            }
+            return Ok(());
+        }
+    };
+    let request = request(&ready, experiments, store)?;
+    let mut bar = Bar::new(&name);
+    let mut open: Vec<String> = experiments.to_vec();
+    let ended = worker::talk(worker, &["run"], Some(&request), &mut |event| {
+        match event {
+            Event::Progress { stage, done, total } => bar.steps(&stage, done, total),
+            Event::Warning { message } => bar.say(&message),
+            Event::Committed {
+                experiment,
+                record,
+                computed,
+                seconds,
+            } => {
+                open.retain(|e| *e != experiment);
+                bar.say(&if computed {
+                    format!("{name}: {experiment} measured in {}", human_seconds(seconds))
+                } else {
+                    format!("{name}: {experiment} is in the store")
+                });
+                if let Some(outcomes) = manifest.experiments.get_mut(&experiment) {
+                    outcomes.measured.push(Measured {
+                        model: name.clone(),
+                        record,
+                    });
+                }
+            }
+            Event::Refused { experiment, reason } => {
+                open.retain(|e| *e != experiment);
+                not_run(manifest, &experiment, &reason);
+            }
+            Event::Described { .. } | Event::Summarised { .. } | Event::Failed { .. } => {}
+        }
+        Ok(())
+    });
+    drop(bar);
+    if let Err(error) = ended {
+        let reason = format!("{error:#}");
+        // A store that is held or cannot be written stops the run; a model
+        // that cannot be read is that model's row.
+        if open.is_empty() || is_about_the_store(&reason) {
+            return Err(error);
+        }
+        for experiment in open {
+            not_run(manifest, &experiment, &reason);
+        }
+    }
+    Ok(())
+}
+
+/// Failures that no other model would escape.
+fn is_about_the_store(reason: &str) -> bool {
+    ["is held by another run", "cannot write", "cannot create", "cannot lock", "cannot sync"]
+        .iter()
+        .any(|words| reason.contains(words))
+}
+
+fn request(ready: &Ready, experiments: &[String], store: &Path) -> anyhow::Result<String> {
+    let model = &ready.model;
+    let mut files = Vec::new();
+    for file in &model.files {
+        let Some(sha256) = file.sha256.clone() else {
+            bail!("{} has no hash", file.path.display());
+        };
+        files.push(ModelFile {
+            path: file.path.clone(),
+            sha256,
+        });
+    }
+    Ok(serde_json::to_string(&RunRequest {
+        model: model.name.clone(),
+        revision: model.resolved.clone(),
+        family: model.family.clone(),
+        files,
+        experiments: experiments.to_vec(),
+        store: store.to_path_buf(),
+    })?)
+}
+
+/// The closing table: what ran, what did not and why, and the checks.
+pub(crate) fn print_results(manifest: &Manifest, findings: &[assay_golden::Finding]) {
+    let mut rows = vec![["experiment", "model", "outcome"].map(str::to_owned).to_vec()];
+    for (experiment, outcomes) in &manifest.experiments {
+        for m in &outcomes.measured {
+            let record = m.record.get(..12).unwrap_or(&m.record);
+            rows.push(vec![experiment.clone(), m.model.clone(), format!("measured, record {record}")]);
+        }
+        for n in &outcomes.not_run {
+            rows.push(vec![experiment.clone(), n.model.clone(), format!("not run: {}", n.reason)]);
+        }
+    }
+    eprintln!();
+    eprint!("{}", table(&rows));
+    golden::print(findings);
+}
+
+fn unix_seconds() -> u64 {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    now.map_or(0, |d| d.as_secs())
+}
+
+fn hostname() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    name.trim().to_owned()
+}
+
+/// The checked-out commit, with "+" if the tree differs from it.
+pub(crate) fn commit() -> String {
+    let git = |arguments: &[&str]| {
+        let output = std::process::Command::new("git")
+            .current_dir(workspace::root())
+            .args(arguments)
+            .output()
+            .ok()?;
+        let text = String::from_utf8(output.stdout).ok()?;
+        output.status.success().then(|| text.trim().to_owned())
+    };
+    match (git(&["rev-parse", "HEAD"]), git(&["status", "--porcelain"])) {
+        (Some(head), Some(changes)) if changes.is_empty() => head,
+        (Some(head), _) => format!("{head}+"),
+        _ => "not a git checkout".to_owned(),
+    }
+}

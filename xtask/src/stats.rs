@@ -1,0 +1,33 @@
+//! `stats`: from records to summaries.
+
+use assay_record::wire::{Event, SummariseRequest};
+
+use crate::manifest::Manifest;
+use crate::{Ending, Place, worker, workspace};
+
+pub(crate) fn stats(place: &Place) -> anyhow::Result<Ending> {
+    let manifest = Manifest::load(&place.folder())?;
+    summarise(place, &manifest)?;
+    Ok(Ending::Held)
+}
+
+/// Summarises every experiment of a run anew.
+pub(crate) fn summarise(place: &Place, manifest: &Manifest) -> anyhow::Result<()> {
+    let worker = workspace::program("assay-worker")?;
+    for (experiment, outcomes) in &manifest.experiments {
+        let request = serde_json::to_string(&SummariseRequest {
+            experiment: experiment.clone(),
+            store: place.folder(),
+            records: outcomes.measured.iter().map(|m| m.record.clone()).collect(),
+            not_run: outcomes.not_run.clone(),
+            out: place.summaries(),
+        })?;
+        worker::talk(&worker, &["summarise"], Some(&request), &mut |event| {
+            if let Event::Summarised { path, .. } = event {
+                eprintln!("{experiment}: summary {}", path.display());
+            }
+            Ok(())
+        })?;
+    }
+    Ok(())
+}

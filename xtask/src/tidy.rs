@@ -1,0 +1,2 @@
+//! stub
+pub(crate) fn tidy() -> anyhow::Result<crate::Ending> { Ok(crate::Ending::Held) }

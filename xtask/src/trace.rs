@@ -1,0 +1,67 @@
+//! `trace`: the activations of one prompt.
+
+use std::path::{Path, PathBuf};
+
+use assay_record::wire::Event;
+use assay_source::resolve;
+
+use crate::bars::Bar;
+use crate::{Ending, worker, workspace};
+
+/// Write the activations of one prompt as safetensors.
+#[derive(clap::Args)]
+#[command(
+    after_help = "Example: cargo xtask trace smollm2-135m --prompt \"The capital of France is\" --sites 'blocks.*.hook_resid_post' --out trace.safetensors"
+)]
+pub(crate) struct Options {
+    /// A registry name, a model's folder, or a GGUF file.
+    model: String,
+    /// Token ids, separated by commas.
+    #[arg(long, conflicts_with = "prompt", required_unless_present = "prompt")]
+    ids: Option<String>,
+    /// A text.
+    #[arg(long)]
+    prompt: Option<String>,
+    /// Pattern of site names (TransformerLens names, * and ?); may be given
+    /// again. Every site but hook_result if left out.
+    #[arg(long, value_name = "GLOB")]
+    sites: Vec<String>,
+    /// The file to write.
+    #[arg(long, value_name = "FILE.safetensors")]
+    out: PathBuf,
+}
+
+pub(crate) fn trace(options: &Options) -> anyhow::Result<Ending> {
+    let location = if Path::new(&options.model).exists() {
+        PathBuf::from(&options.model)
+    } else {
+        let (registry, lock, cache) = workspace::models()?;
+        let model = resolve(&registry, &lock, &cache, &options.model)?.verify()?;
+        model.location().to_path_buf()
+    };
+    let (location, out) = (
+        location.display().to_string(),
+        options.out.display().to_string(),
+    );
+    let mut arguments = vec!["trace", &location, "--out", &out];
+    if let Some(ids) = &options.ids {
+        arguments.extend(["--ids", ids]);
+    }
+    if let Some(prompt) = &options.prompt {
+        arguments.extend(["--prompt", prompt]);
+    }
+    for glob in &options.sites {
+        arguments.extend(["--sites", glob]);
+    }
+    let worker = workspace::program("assay-worker")?;
+    let mut bar = Bar::new(&options.model);
+    worker::talk(&worker, &arguments, None, &mut |event| {
+        if let Event::Progress { stage, done, total } = event {
+            bar.steps(&stage, done, total);
+        }
+        Ok(())
+    })?;
+    drop(bar);
+    eprintln!("written: {out}");
+    Ok(Ending::Held)
+}

@@ -1,0 +1,68 @@
+//! Talking to worker processes.
+
+use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, bail};
+use assay_record::wire::Event;
+
+/// Starts the worker with some arguments, gives it `request` on standard
+/// input, and hands over every event.
+///
+/// A worker that fails or dies is an error with its own words; the events
+/// before that have been handed over.
+pub(crate) fn talk(
+    worker: &Path,
+    arguments: &[&str],
+    request: Option<&str>,
+    on_event: &mut dyn FnMut(Event) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    let mut child = Command::new(worker)
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .with_context(|| format!("failed to start {}", worker.display()))?;
+    if let (Some(mut stdin), Some(text)) = (child.stdin.take(), request) {
+        // A worker that ended before it read says why in its events.
+        let _ = stdin.write_all(text.as_bytes());
+    }
+    let mut failure = None;
+    if let Some(stdout) = child.stdout.take() {
+        for line in BufReader::new(stdout).lines() {
+            let line = line.context("failed to read from the worker")?;
+            let event: Event = serde_json::from_str(&line)
+                .with_context(|| format!("the worker wrote {line:?}, which is no event"))?;
+            match event {
+                Event::Failed { reason } => failure = Some(reason),
+                event => on_event(event)?,
+            }
+        }
+    }
+    let status = child.wait().context("failed to wait for the worker")?;
+    match failure {
+        Some(reason) => bail!("{reason}"),
+        None if status.success() => Ok(()),
+        None => bail!("the worker ended with {status} (out of memory, or killed)"),
+    }
+}
+
+/// Output of a worker command that prints one JSON value.
+pub(crate) fn json(worker: &Path, argument: &str) -> anyhow::Result<serde_json::Value> {
+    let output = Command::new(worker)
+        .arg(argument)
+        .output()
+        .with_context(|| format!("failed to start {}", worker.display()))?;
+    serde_json::from_slice(&output.stdout)
+        .with_context(|| format!("the worker's answer to {argument} is no JSON"))
+}
+
+/// Names of the experiments that the worker knows.
+pub(crate) fn experiments(worker: &Path) -> anyhow::Result<Vec<String>> {
+    let value = json(worker, "experiments")?;
+    let names = value.as_array().into_iter().flatten();
+    Ok(names
+        .filter_map(|e| Some(e.get("name")?.as_str()?.to_owned()))
+        .collect())
+}

@@ -1,0 +1,80 @@
+//! Folders of the workspace, and its programs.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, bail};
+use assay_source::{Lock, ModelCache, Registry};
+
+use crate::Place;
+
+/// The workspace's root folder.
+pub(crate) fn root() -> PathBuf {
+    let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
+    manifest.parent().unwrap_or(manifest).to_path_buf()
+}
+
+/// Folder of the golden values.
+pub(crate) fn golden() -> PathBuf {
+    root().join("golden")
+}
+
+/// Folder of models.toml and models.lock.toml.
+pub(crate) fn registry_folder() -> PathBuf {
+    root().join("registry")
+}
+
+/// The registry, the lock and the cache of models.
+pub(crate) fn models() -> anyhow::Result<(Registry, Lock, ModelCache)> {
+    let folder = registry_folder();
+    Ok((
+        Registry::load(&folder)?,
+        Lock::load(&folder)?,
+        ModelCache::from_env(&root()),
+    ))
+}
+
+impl Place {
+    /// The store's folder.
+    pub(crate) fn folder(&self) -> PathBuf {
+        self.store
+            .clone()
+            .unwrap_or_else(|| root().join(".assay").join("store"))
+    }
+
+    /// Folder of the summaries of the last run.
+    pub(crate) fn summaries(&self) -> PathBuf {
+        self.folder().join("summaries")
+    }
+}
+
+/// A program of the workspace, built if need be. `ASSAY_BIN` names a folder of
+/// built programs to take instead.
+pub(crate) fn program(package: &str) -> anyhow::Result<PathBuf> {
+    if let Some(folder) = std::env::var_os("ASSAY_BIN") {
+        let path = Path::new(&folder).join(package);
+        if !path.exists() {
+            bail!("{} is missing, and ASSAY_BIN names its folder", path.display());
+        }
+        return Ok(path);
+    }
+    eprintln!("building {package}");
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let output = Command::new(cargo)
+        .current_dir(root())
+        .args(["build", "--quiet", "--package", package])
+        .args(["--message-format", "json-render-diagnostics"])
+        .stderr(Stdio::inherit())
+        .output()
+        .context("failed to start cargo")?;
+    if !output.status.success() {
+        bail!("{package} could not be built");
+    }
+    // The last artifact with an executable is the package's own.
+    String::from_utf8_lossy(&output.stdout)
+        .lines()
+        .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
+        .filter_map(|m| Some(PathBuf::from(m.get("executable")?.as_str()?)))
+        .next_back()
+        .with_context(|| format!("cargo named no program for {package}"))
+}
