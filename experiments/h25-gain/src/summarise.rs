@@ -7,18 +7,29 @@
 //! declared beforehand.
 
 mod across;
+mod clamp;
+mod comparisons;
+mod errata;
+mod figures;
+mod growth;
+mod ledger;
 mod models;
 mod page;
+mod printed;
+mod relation;
 mod rule;
+mod spec_curve;
 mod verdicts;
 mod within;
 
 use assay_experiment::ExperimentError;
 use assay_record::{ExperimentSpec, ModelRow, NotRun, Record, Summary};
 
-use across::{Body, Settings};
+use across::Body;
+use comparisons::Looked;
 use models::{Measured, ModelGains, record_id};
-use page::{COUNT, Origin, Page, R, SHARE};
+use page::{COUNT, Origin, PLAIN, Page, R, SHARE};
+use relation::{POWER, Settings};
 use within::{Within, log_gain};
 
 use crate::published::{categories, published};
@@ -46,7 +57,9 @@ pub(crate) fn summarise(
     let mut page = Page {
         summary: Summary::new("h25-gain", spec.clone()),
     };
-    settings(&mut page, set)?;
+    let near = spec.claim("h25.high-rho-dampens")?.smallest_effect;
+    let inert = spec.claim("h25.gain-matters")?.smallest_effect;
+    settings(&mut page, set, near, inert)?;
     for m in &measured {
         page.summary.models.push(ModelRow {
             model: m.record.key.model.clone(),
@@ -57,31 +70,84 @@ pub(crate) fn summarise(
     }
     page.summary.not_run = not_run.to_vec();
 
-    let bodies = [
-        Body::new(
-            "published",
-            "published: the Pythia sweep",
-            printed.iter().collect(),
-            set,
-        )?,
-        Body::new(
-            "measured",
-            "measured models",
-            across_measured(&measured),
-            set,
-        )?,
-    ];
-    across::write(&mut page, &[&bodies[0], &bodies[1]])?;
-    within::write(&mut page, &tested)?;
+    // Across models, and the published rule.
+    let of_sweep = Body::new(
+        "published",
+        "published: the Pythia sweep",
+        printed.iter().collect(),
+        set,
+    )?;
+    let of_run = Body::new(
+        "measured",
+        "measured models",
+        across_measured(&measured),
+        set,
+    )?;
+    let applied = printed::write(&mut page, &published, &of_run, set)?;
+    across::write(&mut page, &[&of_sweep, &of_run])?;
 
-    let mut candidates: Vec<_> = bodies.iter().flat_map(verdicts::across).collect();
+    // Model by model.
+    within::write(&mut page, &tested)?;
+    for (model, row) in printed.iter().zip(&sweep.models) {
+        growth::write_published(&mut page, model, row)?;
+    }
+    let mut candidates = verdicts::across(&of_sweep);
+    candidates.extend(verdicts::across(&of_run));
     candidates.extend(
         tested
             .iter()
             .flat_map(|(m, test)| verdicts::by_rho(m, test)),
     );
+    let mut answers = Vec::new();
+    for m in &measured {
+        growth::write(&mut page, m)?;
+        let stack = growth::stack(&mut page, m, set)?;
+        candidates.push(verdicts::stack(
+            &m.gains,
+            &stack,
+            &growth::stack_id(&m.gains),
+        ));
+        let clamp = clamp::write(&mut page, m, inert, set)?;
+        candidates.push(verdicts::clamp(&m.gains, &clamp, inert, &clamp::id(m)));
+        answers.push(ledger::write(&mut page, m, set)?);
+    }
     verdicts::judge(&mut page, &spec, candidates)?;
-    within::table(&mut page, &tested);
+    let models: Vec<&ModelGains> = gains().collect();
+    within::table(&mut page, &tested)?;
+    growth::tables(&mut page, &models);
+    clamp::table(&mut page, &measured);
+    ledger::tables(&mut page, &measured, &answers);
+
+    // Every reading.
+    let mut curves = Vec::new();
+    for (model, row) in printed.iter().zip(&sweep.models) {
+        curves.push(spec_curve::published(model, row)?);
+    }
+    for m in &measured {
+        curves.push(spec_curve::measured(m)?);
+    }
+    let mut across = spec_curve::write_across(&mut page, &of_sweep, &curves)?;
+    across.push_str(&spec_curve::write_across(&mut page, &of_run, &curves)?);
+    spec_curve::write(&mut page, &curves, &across)?;
+
+    // What was published against what is true.
+    let looked = Looked {
+        measured: &measured,
+        not_run,
+        set,
+    };
+    comparisons::write(&mut page, &published, &printed, &looked)?;
+    errata::write(
+        &mut page, &published, &of_sweep, &measured, &applied, near, set,
+    )?;
+
+    figures::notebook(&mut page, &models, &of_sweep, &of_run);
+    figures::by_layer(&mut page, &measured, &sweep.models)?;
+    figures::clamp(&mut page, &measured)?;
+    figures::specification(&mut page, &curves);
+    for m in &measured {
+        figures::ledger(&mut page, m)?;
+    }
 
     page.summary.check()?;
     Ok(page.summary)
@@ -98,7 +164,7 @@ fn across_measured<'m>(measured: &'m [Measured<'_>]) -> Vec<&'m ModelGains> {
 }
 
 /// What was settled before any number was seen, so that texts can refer to it.
-fn settings(page: &mut Page, set: Settings) -> Result<(), ExperimentError> {
+fn settings(page: &mut Page, set: Settings, near: f64, inert: f64) -> Result<(), ExperimentError> {
     let declared = Origin::published("experiment.toml of h25-gain");
     let rule = Origin::published("the published notebook's rule");
     let own = Origin::published("METHODS.md, section 1");
@@ -113,7 +179,7 @@ fn settings(page: &mut Page, set: Settings) -> Result<(), ExperimentError> {
         (
             "settings.power",
             "power of detectable effects",
-            across::POWER,
+            POWER,
             SHARE,
             &own,
         ),
@@ -129,6 +195,27 @@ fn settings(page: &mut Page, set: Settings) -> Result<(), ExperimentError> {
             "resamples of a bootstrap",
             within::RESAMPLES as f64,
             COUNT,
+            &own,
+        ),
+        (
+            "settings.near",
+            "smallest distance of a log gain from 0 that is of interest",
+            near,
+            PLAIN,
+            &declared,
+        ),
+        (
+            "settings.inert",
+            "KL in nats below which a clamp is called functionally inert",
+            inert,
+            PLAIN,
+            &declared,
+        ),
+        (
+            "settings.majority",
+            "share above which the largest dimensions explain a change",
+            ledger::MAJORITY,
+            SHARE,
             &own,
         ),
         (

@@ -21,6 +21,8 @@ pub(crate) struct ModelGains {
     pub(crate) rho: f64,
     /// Of the gain over prompts; published ones as printed.
     pub(crate) mean: f64,
+    /// Population SD of the gain over prompts; published ones as printed.
+    pub(crate) sd_population: f64,
     /// [prompt]
     pub(crate) gains: Vec<f64>,
     /// [prompt] labels of the category, from 0.
@@ -64,6 +66,7 @@ impl ModelGains {
             d_model: model.d_model,
             rho: model.rho(),
             mean: model.gain_mean,
+            sd_population: model.gain_population_sd,
             gains: model.gain_by_prompt.clone(),
             strata: labels(categories.iter().map(String::as_str)),
             origin: Origin::published(&sweep.source),
@@ -121,6 +124,7 @@ impl<'a> Measured<'a> {
                 d_model: record.facts.d_model,
                 rho: record.facts.rho,
                 mean: 0.0,
+                sd_population: 0.0,
                 gains: Vec::new(),
                 strata: labels(record.prompts().map(|s| s.cluster.as_str())),
                 origin: Origin::record(&id),
@@ -131,10 +135,14 @@ impl<'a> Measured<'a> {
         if measured.gains.gains.iter().any(|g| *g <= 0.0) {
             return Err(unsuitable("has a gain that is not positive".to_owned()));
         }
-        measured.gains.mean = must(
-            &format!("mean gain of {model}"),
-            assay_stats::mean(&measured.gains.gains),
+        let gains = &measured.gains.gains;
+        let mean = must(&format!("mean gain of {model}"), assay_stats::mean(gains))?;
+        let sd = must(
+            &format!("SD of the gain of {model}"),
+            assay_stats::sd_population(gains),
         )?;
+        measured.gains.mean = mean;
+        measured.gains.sd_population = sd;
         Ok(measured)
     }
 

@@ -109,13 +109,6 @@ impl Value {
             Value::None(reason) => format!("(none: {reason})"),
         }
     }
-
-    pub(crate) fn id(&self) -> Option<&str> {
-        match self {
-            Value::Id(id) => Some(id),
-            Value::None(_) => None,
-        }
-    }
 }
 
 /// The placeholder of a number.

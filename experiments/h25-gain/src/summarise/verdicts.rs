@@ -11,9 +11,10 @@ use assay_record::{ClaimVerdict, Direction, ExperimentSpec, Verdict};
 use assay_stats as stats;
 use assay_stats::{Evidence, Interval};
 
-use super::across::{Body, Partial, Relation, Scale};
+use super::across::Body;
 use super::models::ModelGains;
 use super::page::{Origin, P, Page, Stat, must, shown};
+use super::relation::{Partial, Relation, Scale};
 use super::rule::{is_high, model_word, published_rule};
 use super::within::{Within, log_gain_id};
 

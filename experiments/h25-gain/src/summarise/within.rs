@@ -4,9 +4,9 @@ use assay_experiment::ExperimentError;
 use assay_stats as stats;
 use assay_stats::{Bca, StatsError, TTest};
 
-use super::across::{POWER, Settings};
 use super::models::ModelGains;
-use super::page::{COUNT, GAIN, Origin, P, PLAIN, Page, R, Stat, words};
+use super::page::{COUNT, GAIN, NOISE, Origin, P, PLAIN, Page, R, Stat, must, words};
+use super::relation::{POWER, Settings};
 
 /// Resamples of every bootstrap.
 pub(crate) const RESAMPLES: usize = 10_000;
@@ -103,30 +103,24 @@ pub(crate) fn write(
 ) -> Result<(), ExperimentError> {
     for (m, test) in models {
         let put = |page: &mut Page, id: &str, what: &str, value: Stat<f64>, style| {
-            let what = format!("{what}, gain of block L-2 of {}", m.name);
+            let what = format!("{what}, {}", m.name);
             page.try_put(&m.id(id), &what, value, style, &m.origin)
         };
-        let mean = stats::mean(&m.gains);
-        put(
-            page,
-            "rho",
-            "head density H / d_head; model of",
-            Ok(m.rho),
-            R,
-        )?;
+        let mean = Ok(m.mean);
+        put(page, "rho", "head density H / d_head", Ok(m.rho), R)?;
         put(page, "prompts", "prompts", Ok(m.gains.len() as f64), COUNT)?;
         put(
             page,
             "gain.as-published.mean",
-            "mean over prompts",
+            "mean gain of block L-2 over prompts",
             mean,
             GAIN,
         )?;
-        let sd = stats::sd_population(&m.gains);
+        let sd = Ok(m.sd_population);
         put(
             page,
             "gain.as-published.sd-population",
-            "population SD over prompts",
+            "population SD of the gain over prompts",
             sd,
             GAIN,
         )?;
@@ -134,7 +128,7 @@ pub(crate) fn write(
         put(
             page,
             "gain.as-published.sd-sample",
-            "sample SD over prompts",
+            "sample SD of the gain over prompts",
             sd,
             GAIN,
         )?;
@@ -142,7 +136,7 @@ pub(crate) fn write(
         put(
             page,
             "gain.as-published.geometric-mean",
-            "geometric mean over prompts",
+            "geometric mean gain of block L-2 over prompts",
             geometric,
             GAIN,
         )?;
@@ -153,7 +147,24 @@ pub(crate) fn write(
 }
 
 /// The table over models; Holm's p values must have been written.
-pub(crate) fn table(page: &mut Page, models: &[(&ModelGains, &Within)]) {
+pub(crate) fn table(
+    page: &mut Page,
+    models: &[(&ModelGains, &Within)],
+) -> Result<(), ExperimentError> {
+    let published = || models.iter().map(|(m, _)| *m).filter(|m| m.published);
+    let gaps = published().map(|m| {
+        let mean = must(&m.name, stats::mean(&m.gains))?;
+        let sd = must(&m.name, stats::sd_population(&m.gains))?;
+        Ok((mean - m.mean).abs().max((sd - m.sd_population).abs()))
+    });
+    let gaps: Vec<f64> = gaps.collect::<Result<_, ExperimentError>>()?;
+    page.put(
+        "h25.published.largest-gap",
+        "largest distance of a printed mean or SD from that of the printed gains by prompt",
+        gaps.into_iter().fold(0.0, f64::max),
+        NOISE,
+        &Origin::join(published().map(|m| &m.origin)),
+    )?;
     let mut rows = Vec::new();
     for (m, test) in models {
         let reason = match (&test.bca, &test.test) {
@@ -180,7 +191,8 @@ pub(crate) fn table(page: &mut Page, models: &[(&ModelGains, &Within)]) {
         "within-models",
         "Gain of the penultimate block, model by model",
         "|resid_post[L-2]| / |resid_post[L-3]| at the last token over the prompts. Population SD \
-         as published. Audited: mean log gain with its BCa interval at level \
+         as published; printed means and SDs are those of the printed prompts within \
+         {h25.published.largest-gap}. Audited: mean log gain with its BCa interval at level \
          {h25.settings.level} from {h25.settings.resamples} resamples of prompts within their \
          categories, and a t-test against 0 with Holm's correction over the models of the same \
          data. A log gain below 0 is a gain below 1.",
@@ -200,4 +212,5 @@ pub(crate) fn table(page: &mut Page, models: &[(&ModelGains, &Within)]) {
         ],
         rows,
     );
+    Ok(())
 }
