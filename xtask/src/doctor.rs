@@ -16,8 +16,18 @@ pub(crate) fn doctor() -> anyhow::Result<Ending> {
         row("disk free", disk(&workspace::root())),
         row("models", cache.root().display().to_string()),
         row("hub", hub()),
-        row("pip", version("pip", &["--version"], "models from Python packages cannot be fetched")),
-        row("latexmk", version("latexmk", &["--version"], "report.pdf will not be written")),
+        row(
+            "pip",
+            version(
+                "pip",
+                &["--version"],
+                "models from Python packages cannot be fetched",
+            ),
+        ),
+        row(
+            "latexmk",
+            version("latexmk", &["--version"], "report.pdf will not be written"),
+        ),
         row(
             "gpu",
             version(
@@ -55,7 +65,9 @@ fn disk(path: &Path) -> String {
         .arg(path)
         .output();
     let text = output.map(|o| String::from_utf8_lossy(&o.stdout).into_owned());
-    let bytes = text.ok().and_then(|t| t.lines().nth(1)?.trim().parse().ok());
+    let bytes = text
+        .ok()
+        .and_then(|t| t.lines().nth(1)?.trim().parse().ok());
     bytes.map_or_else(|| "not known".to_owned(), human_bytes)
 }
 

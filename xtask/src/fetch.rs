@@ -46,7 +46,11 @@ pub(crate) fn fetch(options: &Options) -> anyhow::Result<Ending> {
     Ok(if failures.is_empty() {
         Ending::Held
     } else {
-        anyhow::bail!("{} of {} models could not be fetched", failures.len(), options.models.len())
+        anyhow::bail!(
+            "{} of {} models could not be fetched",
+            failures.len(),
+            options.models.len()
+        )
     })
 }
 

@@ -83,7 +83,10 @@ pub(crate) fn print(findings: &[Finding]) {
         } else {
             format!("{off} OFF")
         };
-        eprintln!("golden {}: {} compared, {verdict}", finding.scope, finding.compared);
+        eprintln!(
+            "golden {}: {} compared, {verdict}",
+            finding.scope, finding.compared
+        );
         for difference in &finding.differences {
             eprintln!("  {difference}");
         }

@@ -7,7 +7,9 @@ use crate::{Ending, workspace};
 
 pub(crate) fn models() -> anyhow::Result<Ending> {
     let (registry, lock, cache) = workspace::models()?;
-    let head = ["model", "family", "source", "revision", "locked", "here", "licence"];
+    let head = [
+        "model", "family", "source", "revision", "locked", "here", "licence",
+    ];
     let mut rows = vec![head.map(str::to_owned).to_vec()];
     for entry in registry.models() {
         let revision = entry.default_revision();

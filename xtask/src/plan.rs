@@ -47,7 +47,10 @@ pub(crate) fn prepare(
         BTreeMap::new()
     } else if offline {
         let reason = "it is not here, and --offline forbids to fetch it";
-        missing.iter().map(|n| (n.clone(), reason.to_owned())).collect()
+        missing
+            .iter()
+            .map(|n| (n.clone(), reason.to_owned()))
+            .collect()
     } else {
         print_fetch(&missing, &registry, &lock, &cache)?;
         fetch::get(&missing, false, &[])?
@@ -95,7 +98,11 @@ fn print_fetch(
     lock: &Lock,
     cache: &ModelCache,
 ) -> anyhow::Result<()> {
-    let mut rows = vec![["to fetch", "revision", "bytes", "licence"].map(str::to_owned).to_vec()];
+    let mut rows = vec![
+        ["to fetch", "revision", "bytes", "licence"]
+            .map(str::to_owned)
+            .to_vec(),
+    ];
     for name in missing {
         let Plan {
             revision,
@@ -125,7 +132,10 @@ fn ready(
     let mut described = None;
     let path = model.location().display().to_string();
     worker::talk(worker, &["describe", &path], None, &mut |event| {
-        if let Event::Described { memory, seconds, .. } = event {
+        if let Event::Described {
+            memory, seconds, ..
+        } = event
+        {
             described = Some((memory, seconds));
         }
         Ok(())
@@ -164,9 +174,11 @@ pub(crate) fn print(candidates: &[Candidate], experiments: &[String]) -> anyhow:
     if candidates.is_empty() {
         bail!("no model is asked for, and the registry has no default one");
     }
-    let mut rows = vec![["model", "on disk", "memory", "time if not in the store"]
-        .map(str::to_owned)
-        .to_vec()];
+    let mut rows = vec![
+        ["model", "on disk", "memory", "time if not in the store"]
+            .map(str::to_owned)
+            .to_vec(),
+    ];
     let mut total = 0.0;
     for candidate in candidates {
         rows.push(match &candidate.state {
@@ -188,6 +200,9 @@ pub(crate) fn print(candidates: &[Candidate], experiments: &[String]) -> anyhow:
     }
     eprintln!("plan: {} over", experiments.join(", "));
     eprint!("{}", table(&rows));
-    eprintln!("in all about {} of computing", human_seconds(total.max(1.0)));
+    eprintln!(
+        "in all about {} of computing",
+        human_seconds(total.max(1.0))
+    );
     Ok(())
 }

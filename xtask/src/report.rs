@@ -64,7 +64,11 @@ pub(crate) fn write(
             experiment: experiment.to_owned(),
             model: model.to_owned(),
             compared: finding.compared,
-            failures: finding.differences.iter().map(ToString::to_string).collect(),
+            failures: finding
+                .differences
+                .iter()
+                .map(ToString::to_string)
+                .collect(),
         }
     });
     let input = ReportInput {

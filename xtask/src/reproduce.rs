@@ -78,7 +78,10 @@ impl Run<'_> {
             known
         } else {
             if let Some(name) = self.experiments.iter().find(|e| !known.contains(e)) {
-                bail!("there is no experiment {name}; there are {}", known.join(", "));
+                bail!(
+                    "there is no experiment {name}; there are {}",
+                    known.join(", ")
+                );
             }
             self.experiments.to_vec()
         };
@@ -154,7 +157,10 @@ fn measure_one(
             } => {
                 open.retain(|e| *e != experiment);
                 bar.say(&if computed {
-                    format!("{name}: {experiment} measured in {}", human_seconds(seconds))
+                    format!(
+                        "{name}: {experiment} measured in {}",
+                        human_seconds(seconds)
+                    )
                 } else {
                     format!("{name}: {experiment} is in the store")
                 });
@@ -190,9 +196,15 @@ fn measure_one(
 
 /// Failures that no other model would escape.
 fn is_about_the_store(reason: &str) -> bool {
-    ["is held by another run", "cannot write", "cannot create", "cannot lock", "cannot sync"]
-        .iter()
-        .any(|words| reason.contains(words))
+    [
+        "is held by another run",
+        "cannot write",
+        "cannot create",
+        "cannot lock",
+        "cannot sync",
+    ]
+    .iter()
+    .any(|words| reason.contains(words))
 }
 
 fn request(ready: &Ready, experiments: &[String], store: &Path) -> anyhow::Result<String> {
@@ -219,14 +231,26 @@ fn request(ready: &Ready, experiments: &[String], store: &Path) -> anyhow::Resul
 
 /// The closing table: what ran, what did not and why, and the checks.
 pub(crate) fn print_results(manifest: &Manifest, findings: &[assay_golden::Finding]) {
-    let mut rows = vec![["experiment", "model", "outcome"].map(str::to_owned).to_vec()];
+    let mut rows = vec![
+        ["experiment", "model", "outcome"]
+            .map(str::to_owned)
+            .to_vec(),
+    ];
     for (experiment, outcomes) in &manifest.experiments {
         for m in &outcomes.measured {
             let record = m.record.get(..12).unwrap_or(&m.record);
-            rows.push(vec![experiment.clone(), m.model.clone(), format!("measured, record {record}")]);
+            rows.push(vec![
+                experiment.clone(),
+                m.model.clone(),
+                format!("measured, record {record}"),
+            ]);
         }
         for n in &outcomes.not_run {
-            rows.push(vec![experiment.clone(), n.model.clone(), format!("not run: {}", n.reason)]);
+            rows.push(vec![
+                experiment.clone(),
+                n.model.clone(),
+                format!("not run: {}", n.reason),
+            ]);
         }
     }
     eprintln!();

@@ -1,6 +1,7 @@
 //! `tidy`: the repository's own rules, checked as code. Each rule says what it
 //! protects; ARCHITECTURE.md lists the invariants.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -34,20 +35,81 @@ const SERDE: [&str; 13] = [
     "xtask",
 ];
 
+/// Licences that a dependency may have.
+const LICENCES: [&str; 11] = [
+    "MIT",
+    "Apache-2.0",
+    "BSD-2-Clause",
+    "BSD-3-Clause",
+    "BSL-1.0",
+    "CDLA-Permissive-2.0",
+    "ISC",
+    "MPL-2.0",
+    "Unicode-3.0",
+    "Unlicense",
+    "Zlib",
+];
+
+/// Crates that come in several versions, and who holds the older one.
+const DUPLICATES: [(&str, &str); 22] = [
+    ("base64", "spm_precompiled (tokenizers) and usvg"),
+    ("bitflags", "png (usvg)"),
+    ("core-foundation", "macOS parts of the hub's client"),
+    ("crypto-common", "digest 0.10"),
+    ("darling", "derive_builder (tokenizers)"),
+    ("darling_core", "derive_builder (tokenizers)"),
+    ("darling_macro", "derive_builder (tokenizers)"),
+    ("digest", "crc-fast (hub's client)"),
+    ("getrandom", "ahash and rand 0.9 (candle, tokenizers)"),
+    ("glam", "optional parts of nalgebra"),
+    ("hashbrown", "safetensors"),
+    ("kurbo", "usvg"),
+    ("miniz_oxide", "png and svg2pdf"),
+    ("r-efi", "getrandom 0.3"),
+    ("rand", "hub's client; candle holds 0.9"),
+    ("rand_core", "hub's client; candle holds 0.9"),
+    ("statrs", "hub's client"),
+    ("syn", "derive macros in transition"),
+    ("thiserror", "hub's client"),
+    ("thiserror-impl", "hub's client"),
+    ("wasi", "getrandom"),
+    ("windows-sys", "ring"),
+];
+
 /// Longest source file, in lines.
 const MAX_LINES: usize = 800;
 
 type Rule = fn(&Tree) -> anyhow::Result<Vec<String>>;
 
-const RULES: [(&str, Rule); 8] = [
-    ("xtask, record, stats, golden and report build without candle and hf-hub", light_packages),
-    ("nothing but the worker depends on an experiment", experiments_stand_alone),
+const RULES: [(&str, Rule); 10] = [
+    (
+        "xtask, record, stats, golden and report build without candle and hf-hub",
+        light_packages,
+    ),
+    (
+        "nothing but the worker depends on an experiment",
+        experiments_stand_alone,
+    ),
     ("only assay-fetch opens sockets", sockets),
     ("stats has no I/O, clock or global randomness", pure_stats),
     ("serde lives at the edges", serde_at_edges),
-    ("no number is typed into a report template", numbers_in_templates),
+    (
+        "no number is typed into a report template",
+        numbers_in_templates,
+    ),
     ("no test is ignored and nothing is left to do", unfinished),
-    ("files are short, and every experiment is declared and tested", shape),
+    (
+        "every dependency is from the registry and under a licence that we may ship",
+        licences,
+    ),
+    (
+        "a crate comes in one version but where others pin it",
+        duplicates,
+    ),
+    (
+        "files are short, and every experiment is declared and tested",
+        shape,
+    ),
 ];
 
 pub(crate) fn tidy() -> anyhow::Result<Ending> {
@@ -72,7 +134,10 @@ pub(crate) fn tidy() -> anyhow::Result<Ending> {
 struct Tree {
     root: PathBuf,
     files: Vec<PathBuf>,
+    /// Of the workspace's own packages.
     metadata: serde_json::Value,
+    /// Of all packages in the lock file.
+    locked: serde_json::Value,
 }
 
 impl Tree {
@@ -83,10 +148,23 @@ impl Tree {
             "git",
             &["ls-files", "--cached", "--others", "--exclude-standard"],
         )?;
-        let files = listing.lines().map(PathBuf::from).filter(|f| root.join(f).is_file());
+        let files = listing
+            .lines()
+            .map(PathBuf::from)
+            .filter(|f| root.join(f).is_file());
         let files = files.collect();
-        let metadata = run(&root, "cargo", &["metadata", "--format-version", "1", "--no-deps"])?;
+        let metadata = run(
+            &root,
+            "cargo",
+            &["metadata", "--format-version", "1", "--no-deps"],
+        )?;
+        let locked = run(
+            &root,
+            "cargo",
+            &["metadata", "--format-version", "1", "--locked"],
+        )?;
         Ok(Self {
+            locked: serde_json::from_str(&locked).context("cargo metadata is no JSON")?,
             root,
             files,
             metadata: serde_json::from_str(&metadata).context("cargo metadata is no JSON")?,
@@ -162,10 +240,19 @@ fn run(root: &Path, program: &str, arguments: &[&str]) -> anyhow::Result<String>
 fn light_packages(tree: &Tree) -> anyhow::Result<Vec<String>> {
     let mut faults = Vec::new();
     for package in LIGHT {
-        let list = ["tree", "--package", package, "--edges", "normal", "--prefix", "none"];
+        let list = [
+            "tree",
+            "--package",
+            package,
+            "--edges",
+            "normal",
+            "--prefix",
+            "none",
+        ];
         let dependencies = run(&tree.root, "cargo", &list)?;
         let heavy = dependencies.lines().filter_map(|l| l.split(' ').next());
-        let heavy = heavy.filter(|d| d.starts_with("candle") || *d == "hf-hub" || *d == "tokenizers");
+        let heavy =
+            heavy.filter(|d| d.starts_with("candle") || *d == "hf-hub" || *d == "tokenizers");
         faults.extend(heavy.map(|d| format!("{package} depends on {d}")));
     }
     faults.sort();
@@ -187,13 +274,22 @@ fn experiments_stand_alone(tree: &Tree) -> anyhow::Result<Vec<String>> {
 }
 
 fn sockets(tree: &Tree) -> anyhow::Result<Vec<String>> {
-    let words = ["std::net", "TcpStream", "TcpListener", "UdpSocket", "hf_hub", "reqwest"];
+    let words = [
+        "std::net",
+        "TcpStream",
+        "TcpListener",
+        "UdpSocket",
+        "hf_hub",
+        "reqwest",
+    ];
     let mut faults = tree.lines_with(
         |f| !f.starts_with("crates/fetch") && !f.ends_with("tidy.rs"),
         &words,
     )?;
     for (package, dependencies) in tree.packages() {
-        let open = dependencies.iter().filter(|d| ["hf-hub", "reqwest", "tokio"].contains(&d.as_str()));
+        let open = dependencies
+            .iter()
+            .filter(|d| ["hf-hub", "reqwest", "tokio"].contains(&d.as_str()));
         faults.extend(
             open.filter(|_| package != "assay-fetch")
                 .map(|d| format!("{package} depends on {d}")),
@@ -203,14 +299,24 @@ fn sockets(tree: &Tree) -> anyhow::Result<Vec<String>> {
 }
 
 fn pure_stats(tree: &Tree) -> anyhow::Result<Vec<String>> {
-    let words = ["std::fs", "std::io", "std::env", "std::time", "rand::rng", "from_os_rng", "println!"];
+    let words = [
+        "std::fs",
+        "std::io",
+        "std::env",
+        "std::time",
+        "rand::rng",
+        "from_os_rng",
+        "println!",
+    ];
     tree.lines_with(|f| f.starts_with("crates/stats/src"), &words)
 }
 
 fn serde_at_edges(tree: &Tree) -> anyhow::Result<Vec<String>> {
     let mut faults = Vec::new();
     for (package, dependencies) in tree.packages() {
-        let serde = dependencies.iter().any(|d| d == "serde" || d == "serde_json");
+        let serde = dependencies
+            .iter()
+            .any(|d| d == "serde" || d == "serde_json");
         if serde && !SERDE.contains(&package.as_str()) {
             faults.push(format!("{package} depends on serde"));
         }
@@ -222,7 +328,10 @@ fn serde_at_edges(tree: &Tree) -> anyhow::Result<Vec<String>> {
 /// comments and commands that set the page; not in running text.
 fn numbers_in_templates(tree: &Tree) -> anyhow::Result<Vec<String>> {
     let mut faults = Vec::new();
-    let templates = tree.files.iter().filter(|f| f.starts_with("report/templates"));
+    let templates = tree
+        .files
+        .iter()
+        .filter(|f| f.starts_with("report/templates"));
     for file in templates.filter(|f| f.extension().is_some_and(|e| e == "md" || e == "html")) {
         let text = tree.text(file)?;
         let mut plain = String::new();
@@ -244,6 +353,50 @@ fn numbers_in_templates(tree: &Tree) -> anyhow::Result<Vec<String>> {
     Ok(faults)
 }
 
+/// (name, version, source, licence) of every package in the lock file.
+fn locked(tree: &Tree) -> impl Iterator<Item = [&str; 4]> {
+    let packages = tree.locked["packages"].as_array();
+    packages
+        .into_iter()
+        .flatten()
+        .map(|p| ["name", "version", "source", "license"].map(|key| p[key].as_str().unwrap_or("")))
+}
+
+fn licences(tree: &Tree) -> anyhow::Result<Vec<String>> {
+    let mut faults = Vec::new();
+    for [name, version, source, licence] in locked(tree) {
+        // The registry by its protocol's word: a mirror has another address.
+        if !source.is_empty() && !source.starts_with("registry+") {
+            faults.push(format!("{name} {version} comes from {source}"));
+        }
+        let allowed =
+            spdx::Expression::parse_mode(licence, spdx::ParseMode::LAX).is_ok_and(|expression| {
+                expression.evaluate(|requirement| {
+                    let id = requirement.license.id();
+                    id.is_some_and(|id| LICENCES.contains(&id.name))
+                })
+            });
+        if !allowed {
+            faults.push(format!("{name} {version} is under {licence:?}"));
+        }
+    }
+    Ok(faults)
+}
+
+fn duplicates(tree: &Tree) -> anyhow::Result<Vec<String>> {
+    let mut versions: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    for [name, version, ..] in locked(tree) {
+        versions.entry(name).or_default().insert(version);
+    }
+    let known = |name: &str| DUPLICATES.iter().any(|(n, _)| *n == name);
+    let twice = |name: &str| versions.get(name).is_some_and(|v| v.len() > 1);
+    let new = versions.keys().filter(|n| twice(n) && !known(n));
+    let new = new.map(|n| format!("{n} comes in versions {:?}", versions[n]));
+    let gone = DUPLICATES.iter().filter(|(n, _)| !twice(n));
+    let gone = gone.map(|(n, _)| format!("{n} comes in one version now: strike it from the list"));
+    Ok(new.chain(gone).collect())
+}
+
 fn unfinished(tree: &Tree) -> anyhow::Result<Vec<String>> {
     let words = ["#[ignore", "todo!(", "unimplemented!(", "dbg!("];
     tree.lines_with(|f| !f.ends_with("tidy.rs"), &words)
@@ -260,9 +413,14 @@ fn shape(tree: &Tree) -> anyhow::Result<Vec<String>> {
     for name in tree.experiments() {
         let folder = Path::new("experiments").join(&name);
         if !tree.files.contains(&folder.join("experiment.toml")) {
-            faults.push(format!("experiment {name} is not declared: experiment.toml is missing"));
+            faults.push(format!(
+                "experiment {name} is not declared: experiment.toml is missing"
+            ));
         }
-        let tested = tree.files.iter().any(|f| f.starts_with(folder.join("tests")));
+        let tested = tree
+            .files
+            .iter()
+            .any(|f| f.starts_with(folder.join("tests")));
         if !tested {
             faults.push(format!("experiment {name} has no tests folder"));
         }

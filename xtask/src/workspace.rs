@@ -54,7 +54,10 @@ pub(crate) fn program(package: &str) -> anyhow::Result<PathBuf> {
     if let Some(folder) = std::env::var_os("ASSAY_BIN") {
         let path = Path::new(&folder).join(package);
         if !path.exists() {
-            bail!("{} is missing, and ASSAY_BIN names its folder", path.display());
+            bail!(
+                "{} is missing, and ASSAY_BIN names its folder",
+                path.display()
+            );
         }
         return Ok(path);
     }
