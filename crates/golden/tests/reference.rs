@@ -1,0 +1,179 @@
+//! A record against the values of an independent implementation.
+#![allow(clippy::unwrap_used)]
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use assay_golden::{Finding, Reference, bounds, compare_record};
+use assay_record::{Measure, ModelFacts, Record, RecordKey, Sample, Tolerance};
+
+fn record() -> Record {
+    let measures = [
+        ("gain", Measure::Scalar(2.0)),
+        ("gain.by-layer", Measure::Series(vec![1.0, 0.0, -3.0])),
+    ];
+    Record {
+        key: RecordKey {
+            experiment: "made-up".to_owned(),
+            spec_version: 1,
+            spec_sha256: String::new(),
+            fingerprint: String::new(),
+            model: "tiny".to_owned(),
+            revision: "local".to_owned(),
+            weights_sha256: "ab".repeat(32),
+            tokenizer_sha256: String::new(),
+            prompts_sha256: String::new(),
+            dtype: "f32".to_owned(),
+            device_class: "cpu".to_owned(),
+            setting: "default".to_owned(),
+            switches: BTreeMap::new(),
+        },
+        family: "tiny".to_owned(),
+        facts: ModelFacts {
+            model_type: "llama".to_owned(),
+            n_layers: 3,
+            n_heads: 4,
+            n_kv_heads: 4,
+            d_model: 32,
+            d_head: 8,
+            d_mlp: 64,
+            vocab: 512,
+            rho: 0.5,
+            block: "sequential".to_owned(),
+            norm: "RMSNorm, pre".to_owned(),
+            position: "rotary".to_owned(),
+            parameters: 1,
+            stored: "f32".to_owned(),
+        },
+        samples: vec![Sample {
+            unit: "p1".to_owned(),
+            cluster: "plain".to_owned(),
+            text: "one".to_owned(),
+            token_ids: vec![5, 6, 7],
+            special_tokens: 0,
+            measures: measures.map(|(n, m)| (n.to_owned(), m)).into(),
+        }],
+    }
+}
+
+/// The values of `record()`, as a generator would have written them.
+fn reference() -> Reference {
+    let record = record();
+    let sample = &record.samples[0];
+    Reference {
+        source: "the test itself".to_owned(),
+        weights_sha256: record.key.weights_sha256.clone(),
+        token_ids: BTreeMap::from([("p1".to_owned(), sample.token_ids.clone())]),
+        values: BTreeMap::from([("p1".to_owned(), sample.measures.clone())]),
+    }
+}
+
+fn compare(record: &Record, reference: &Reference) -> Finding {
+    let folder = tempfile::tempdir().unwrap();
+    write(folder.path(), &serde_json::to_string(reference).unwrap());
+    compare_record(record, folder.path()).unwrap().unwrap()
+}
+
+fn write(golden: &Path, text: &str) {
+    let path = golden.join("made-up/tiny.reference.json");
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    std::fs::write(path, text).unwrap();
+}
+
+/// With the record changed, these are the differences.
+#[track_caller]
+fn check(change: impl FnOnce(&mut Sample), expected: &[&str]) {
+    let mut record = record();
+    change(&mut record.samples[0]);
+    let finding = compare(&record, &reference());
+    let lines: Vec<String> = finding
+        .differences
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    assert_eq!(lines.len(), expected.len(), "{lines:?}");
+    for (line, words) in lines.iter().zip(expected) {
+        assert!(line.contains(words), "{line}");
+    }
+}
+
+#[test]
+fn equal_values_are_no_difference() {
+    let finding = compare(&record(), &reference());
+    assert_eq!(finding.scope, "made-up/tiny.reference");
+    // One list of ids, one number, three numbers.
+    assert_eq!((finding.compared, finding.differences.len()), (5, 0));
+}
+
+#[test]
+fn without_a_reference_nothing_is_compared() {
+    let folder = tempfile::tempdir().unwrap();
+    assert_eq!(compare_record(&record(), folder.path()).unwrap(), None);
+}
+
+#[test]
+fn other_values_are_named_with_their_place() {
+    let set = |value: f64| {
+        move |s: &mut Sample| {
+            let values = vec![1.0, 0.0, value];
+            s.measures
+                .insert("gain.by-layer".to_owned(), Measure::Series(values));
+        }
+    };
+    let (abs, rel) = bounds(Tolerance::Rounding);
+    let bound = abs + rel * 3.0;
+    for side in [-1.0, 1.0] {
+        check(set(-3.0 + side * 0.999 * bound), &[]);
+        let off = ["p1 gain.by-layer[2]: expected -3, found -"];
+        check(set(-3.0 + side * 1.001 * bound), &off);
+    }
+    check(
+        set(f64::NAN),
+        &["p1 gain.by-layer[2]: expected -3, found NaN"],
+    );
+}
+
+#[test]
+fn lengths_and_absences_are_differences() {
+    let short = |s: &mut Sample| {
+        let short = Measure::Series(vec![1.0, 0.0]);
+        s.measures.insert("gain.by-layer".to_owned(), short);
+    };
+    check(short, &["p1 gain.by-layer (3 values, found 2)"]);
+    let absent = |s: &mut Sample| {
+        s.measures.remove("gain");
+    };
+    check(absent, &["p1 gain (1 values, found 0)"]);
+    let extra = |s: &mut Sample| s.scalar("another", 1.0).unwrap();
+    check(extra, &[]);
+}
+
+#[test]
+fn other_tokens_are_a_difference() {
+    check(|s| s.token_ids[0] = 0, &["token ids of p1"]);
+    check(|s| s.token_ids.push(8), &["token ids of p1"]);
+    let renamed = |s: &mut Sample| s.unit = "p2".to_owned();
+    let gone = [
+        "token ids of p1",
+        "p1 gain (1 values, found 0)",
+        "p1 gain.by-layer (3 values, found 0)",
+    ];
+    check(renamed, &gone);
+}
+
+#[test]
+fn an_unreadable_reference_is_an_error() {
+    let text = serde_json::to_string(&reference()).unwrap();
+    for (text, words) in [
+        (String::new(), "EOF"),
+        (text.replace("2.0", "NaN"), "line 1"),
+        (text.replace("source", "sauce"), "unknown field `sauce`"),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        write(folder.path(), &text);
+        let error = compare_record(&record(), folder.path()).unwrap_err();
+        let error = error.to_string();
+        assert!(error.contains("tiny.reference.json is not a readable golden file"));
+        assert!(error.contains(words), "{error}");
+    }
+}
