@@ -1,0 +1,6 @@
+//! Exists so that the build-dependencies, which unify features of libraries
+//! for macros, are taken.
+
+fn main() {
+    println!("cargo:rerun-if-changed=build.rs");
+}

@@ -1,0 +1,1 @@
+//! One set of features for every library of the workspace; see Cargo.toml.
