@@ -28,7 +28,7 @@ use assay_record::{ExperimentSpec, ModelRow, NotRun, Record, Summary};
 use across::Body;
 use comparisons::Looked;
 use models::{Measured, ModelGains, record_id};
-use page::{COUNT, Origin, PLAIN, Page, R, SHARE};
+use page::{Origin, Page, Style};
 use relation::{POWER, Settings};
 use within::{Within, log_gain};
 
@@ -157,7 +157,7 @@ pub(crate) fn summarise(
 /// one model are not units, and none whose norm is forced.
 fn across_measured<'m>(measured: &'m [Measured<'_>]) -> Vec<&'m ModelGains> {
     let mut seen = std::collections::BTreeSet::new();
-    let kept = measured.iter().filter(|m| !m.norm_is_forced());
+    let kept = measured.iter().filter(|m| !m.gains.post_norm);
     kept.filter(|m| seen.insert(&m.record.key.model))
         .map(|m| &m.gains)
         .collect()
@@ -173,82 +173,72 @@ fn settings(page: &mut Page, set: Settings, near: f64, inert: f64) -> Result<(),
             "settings.level",
             "level of confidence intervals",
             set.level(),
-            SHARE,
             &declared,
         ),
-        (
-            "settings.power",
-            "power of detectable effects",
-            POWER,
-            SHARE,
-            &own,
-        ),
+        ("settings.power", "power of detectable effects", POWER, &own),
         (
             "settings.draws",
             "orderings drawn where there are too many to enumerate",
             assay_stats::PERMUTATION_DRAWS as f64,
-            COUNT,
             &own,
         ),
         (
             "settings.resamples",
             "resamples of a bootstrap",
             within::RESAMPLES as f64,
-            COUNT,
             &own,
         ),
         (
             "settings.near",
             "smallest distance of a log gain from 0 that is of interest",
             near,
-            PLAIN,
             &declared,
         ),
         (
             "settings.inert",
             "KL in nats below which a clamp is called functionally inert",
             inert,
-            PLAIN,
             &declared,
         ),
         (
             "settings.majority",
             "share above which the largest dimensions explain a change",
             ledger::MAJORITY,
-            SHARE,
             &own,
         ),
         (
             "rule.high-rho",
             "rho from which a model is high-rho",
             rule::HIGH_RHO,
-            R,
             &rule,
         ),
         (
             "rule.rate",
             "dampening rate above which it says VALIDATED",
             rule::RATE,
-            SHARE,
             &rule,
         ),
         (
             "rule.r",
             "r below which it says VALIDATED",
             rule::R_BELOW,
-            R,
             &rule,
         ),
         (
             "rule.p",
             "p below which a correlation counts",
             rule::P_BELOW,
-            R,
             &rule,
         ),
     ];
-    for (id, what, value, style, origin) in numbers {
-        page.put(&format!("h25.{id}"), what, value, style.exact(), origin)?;
+    for (id, what, value, origin) in numbers {
+        page.put(
+            &format!("h25.{id}"),
+            what,
+            value,
+            Style::declared(value),
+            origin,
+        )?;
     }
     Ok(())
 }

@@ -111,7 +111,7 @@ fn without_records_the_measured_columns_say_why() {
     let table = s.tables.iter().find(|t| t.id == "across-models").unwrap();
     for row in &table.rows {
         assert!(matches!(row[1], Cell::Number(_)), "{row:?}");
-        assert!(matches!(&row[3], Cell::Missing(why) if why == "no model was measured"));
+        assert!(matches!(&row[3], Cell::Missing(why) if why == "fewer than three models"));
     }
     let v = verdict(&s, "h25.rho-predicts-gain", "measured models");
     assert_eq!(v.audited, Verdict::NotRun);
@@ -354,11 +354,16 @@ fn clamp_and_ledger_of_a_record() {
         1.0,
         0.0,
     );
-    let answer = |model: &str| row(&s, "ledger-sources", model).pop().unwrap();
-    assert_eq!(
-        answer("made-up-a"),
-        "the block does not shrink the residual"
+    // 1/1.2, 0.8, 1/1.2 and 0.7 shrink.
+    check(&s, "h25.made-up-c.ledger.shrinking.blocks", 4.0, 0.0);
+    check(
+        &s,
+        "h25.made-up-c.ledger.shrinking.top-3.share",
+        share,
+        1e-12,
     );
+    let answer = |model: &str| row(&s, "ledger-sources", model).pop().unwrap();
+    assert_eq!(answer("made-up-a"), "nothing shrinks here");
     assert_eq!(answer("made-up-c"), "yes, most of it");
 }
 

@@ -230,7 +230,7 @@ pub(crate) fn write(page: &mut Page, bodies: &[&Body<'_>]) -> Result<(), Experim
             for (scale, relation) in [(Scale::Raw, &body.raw), (Scale::Log, &body.log)] {
                 cells.push(match relation {
                     Some(relation) => write_one(page, body, scale, relation, s)?,
-                    None => Cell::Missing(body.reason.clone()),
+                    None => Cell::Missing("fewer than three models".to_owned()),
                 });
             }
         }

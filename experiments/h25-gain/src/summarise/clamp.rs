@@ -5,7 +5,7 @@ use assay_experiment::ExperimentError;
 use assay_stats as stats;
 
 use super::models::Measured;
-use super::page::{COUNT, PLAIN, Page, must, words};
+use super::page::{COUNT, NOISE, PLAIN, Page, must, words};
 use super::relation::Settings;
 use super::within::{Within, within, write_within};
 
@@ -42,12 +42,13 @@ pub(crate) fn write(
         )
     };
     if let Some(last) = by_block.last() {
+        // The final norm undoes this clamp; what is left is rounding.
         put(
             page,
             "last.mean",
             "mean KL in nats, block L-1 clamped",
             *last,
-            PLAIN,
+            NOISE,
         )?;
     }
     // Block 0 turns embeddings into a residual; its gain is another thing.
@@ -102,7 +103,9 @@ pub(crate) fn table(page: &mut Page, measured: &[Measured<'_>]) {
         "Each block's output is rescaled to the norm of its input at every token, and the model \
          runs on; KL of the plain from the clamped next-token distribution in nats, means over \
          prompts. Below {h25.settings.inert} the gain is called functionally inert. A KL is \
-         never negative, so p is of a t-test against that value, and counts only above it.",
+         never negative, so p is of a t-test against that value, and counts only above it. Blocks \
+         read a normalised residual, so a clamp changes only what later additions weigh; after \
+         the last block the final norm undoes it, and what is left is rounding.",
         &[
             "Model",
             "#Block L-2",

@@ -113,8 +113,9 @@ fn recomputed(page: &mut Page) -> Result<(), ExperimentError> {
 /// Mean, SD, final-norm mean and growth of one model of the sweep.
 fn of_sweep(page: &mut Page, p: &ModelGains, looked: &Looked<'_>) -> Result<(), ExperimentError> {
     let found = looked.find(&p.name);
-    for (published, measured, measure, audited, note) in [
+    for (words, published, measured, measure, audited, note) in [
         (
+            "mean gain of block L-2",
             "gain.as-published.mean",
             "gain.as-published.mean",
             "gain.as-published",
@@ -122,6 +123,7 @@ fn of_sweep(page: &mut Page, p: &ModelGains, looked: &Looked<'_>) -> Result<(), 
             "",
         ),
         (
+            "population SD of that gain",
             "gain.as-published.sd-population",
             "gain.as-published.sd-population",
             "gain.as-published",
@@ -130,6 +132,7 @@ fn of_sweep(page: &mut Page, p: &ModelGains, looked: &Looked<'_>) -> Result<(), 
             "The sampling error is that of the mean, which bounds that of the SD.",
         ),
         (
+            "mean gain with the final norm",
             "gain.with-final-norm.mean",
             "gain.with-final-norm.mean",
             "gain.with-final-norm",
@@ -137,6 +140,7 @@ fn of_sweep(page: &mut Page, p: &ModelGains, looked: &Looked<'_>) -> Result<(), 
             "",
         ),
         (
+            "growth over blocks 1..L-2",
             "growth.published-range.total",
             "growth.published-range.product-of-means",
             "growth.published-range",
@@ -144,7 +148,7 @@ fn of_sweep(page: &mut Page, p: &ModelGains, looked: &Looked<'_>) -> Result<(), 
             "",
         ),
     ] {
-        let what = format!("{}, {}", published, p.name);
+        let what = format!("{words}, {}", p.name);
         let published = p.id(published);
         let Some(m) = found else {
             not_run(page, what, published, looked.why_not(&p.name));
@@ -183,12 +187,17 @@ fn hooks(
     let origin = Origin::published(&hooks.source);
     for h in &hooks.models {
         let found = looked.find(&h.model);
-        for (part, measured, value) in [
-            ("mean", "gain.last-block.mean", h.gain_mean),
-            ("sd", "gain.last-block.sd-population", h.gain_sd),
+        for (part, words, measured, value) in [
+            ("mean", "mean", "gain.last-block.mean", h.gain_mean),
+            (
+                "sd",
+                "SD of the",
+                "gain.last-block.sd-population",
+                h.gain_sd,
+            ),
         ] {
             let id = format!("h25.published.{}.hooks.last-block.{part}", slug(&h.model));
-            let what = format!("{part} gain of the last block by hooks, {}", h.model);
+            let what = format!("{words} gain of block L-1 by hooks, {}", h.model);
             page.put(&id, &what, value, GAIN, &origin)?;
             let Some(m) = found else {
                 not_run(page, what, id, looked.why_not(&h.model));

@@ -7,9 +7,10 @@ use assay_stats as stats;
 use super::across::Body;
 use super::growth;
 use super::models::{Measured, ModelGains};
-use super::page::{COUNT, GAIN, NOISE, Origin, Page, R, must, shown};
+use super::page::{COUNT, NOISE, Origin, PLAIN, Page, R, must, shown};
 use super::printed::Applied;
 use super::relation::{Settings, critical_r};
+use super::rule::{PrintedVerdict, published_rule};
 use super::within::log_gain_id;
 use crate::published::Published;
 
@@ -25,7 +26,7 @@ pub(crate) fn write(
 ) -> Result<(), ExperimentError> {
     let errata = [
         e1(page, published, measured)?,
-        e2(applied),
+        e2(applied, sweep),
         e3(page, sweep, set)?,
         e4(page, sweep, near)?,
     ];
@@ -119,7 +120,19 @@ fn e1(
 }
 
 /// What the published rule calls validated.
-fn e2(applied: &Applied) -> Erratum {
+fn e2(applied: &Applied, sweep: &Body<'_>) -> Erratum {
+    // The rule on one model alone, wherever that validates.
+    let alone = sweep
+        .models
+        .iter()
+        .find(|m| published_rule(&[m.rho], &[m.mean]).verdict == PrintedVerdict::Validated);
+    let alone = alone.map_or_else(String::new, |m| {
+        format!(
+            " Given {} alone it says {}.",
+            m.name,
+            PrintedVerdict::Validated
+        )
+    });
     erratum(
         "E2",
         "The sweep validates the hypothesis.",
@@ -129,7 +142,7 @@ fn e2(applied: &Applied) -> Erratum {
             "On the first run, with r = {{h25.rule.first-run.r}} and p = \
              {{h25.rule.first-run.p}} (printed {{h25.rule.first-run.printed-p}}), the same rule \
              says {}, as it does on the sweep ({}): {{h25.rule.first-run.high-dampening}} of \
-             the high-rho models dampened. One high-rho model with a gain below 1 is enough.",
+             the high-rho models dampened.{alone}",
             applied.first_run.verdict, applied.sweep.verdict
         ),
     )
@@ -200,13 +213,13 @@ fn e4(page: &mut Page, sweep: &Body<'_>, near: f64) -> Result<Erratum, Experimen
             "growth-low",
             "smallest growth over blocks 1..L-2",
             must("growth", stats::quantile(&totals, 0.0))?,
-            GAIN,
+            PLAIN,
         ),
         (
             "growth-high",
             "largest growth over blocks 1..L-2",
             must("growth", stats::quantile(&totals, 1.0))?,
-            GAIN,
+            PLAIN,
         ),
     ] {
         page.put(
@@ -220,11 +233,14 @@ fn e4(page: &mut Page, sweep: &Body<'_>, near: f64) -> Result<Erratum, Experimen
     let one = |m: &&&ModelGains| {
         let log = log_gain_id(m);
         format!(
-            "{} {} (p = {}, Holm p = {})",
+            "{} {} (p = {}, Holm p = {}; interval of the mean log gain with prompts drawn within \
+             categories {} to {})",
             m.name,
             shown(&m.id("gain.as-published.mean")),
             shown(&format!("{log}.p")),
             shown(&format!("{log}.holm-p")),
+            shown(&format!("{log}.low")),
+            shown(&format!("{log}.high")),
         )
     };
     let models: Vec<String> = close.iter().map(one).collect();

@@ -85,7 +85,7 @@ pub(crate) fn notebook(
             label: if m.published {
                 m.name.clone()
             } else {
-                format!("{} (measured)", m.name)
+                format!("{}*", m.name)
             },
             value: m.mean,
             error: Some(m.sd_population),
@@ -152,7 +152,8 @@ pub(crate) fn notebook(
         "Head density and gain, as published",
         "The published figure: mean gain of the penultimate block at the last token over the \
          prompts, with the population SD as error bars. Models with a gain below 1 are called \
-         dampening. The line is fitted to the published models only.",
+         dampening; an asterisk marks measured ones. The line is fitted to the published models \
+         only.",
         "Three panels. First, points of models with head density to the right and gain upward, \
          with error bars, names and a line where the gain is one: the published models fall \
          from the upper left to the lower right. Second, one bar a model, from one to the left \
@@ -169,15 +170,14 @@ pub(crate) fn by_layer(
     measured: &[Measured<'_>],
     sweep: &[SweepModel],
 ) -> Result<(), ExperimentError> {
-    let log = || Axis {
-        label: "gain G, last token".to_owned(),
-        log: true,
-    };
+    // Block 0 turns embeddings into a residual; its gain would hide the others.
+    let first = 1;
+    let y = || axis("gain G, last token");
     let mut panels = Vec::new();
     if !measured.is_empty() {
         let curves = measured.iter().map(|m| {
-            let mut line = by_block(&m.gains.name, &m.mean_by_layer("gain.by-layer")?, 0);
-            for layer in 0..m.gains.layers {
+            let mut line = by_block(&m.gains.name, &m.mean_by_layer("gain.by-layer")?, first);
+            for layer in first..m.gains.layers {
                 let gains = m.at("gain.by-layer", layer)?;
                 let quartile = |q| must(&m.gains.name, stats::quantile(&gains, q));
                 line.band.push((quartile(0.25)?, quartile(0.75)?));
@@ -187,20 +187,24 @@ pub(crate) fn by_layer(
         let curves = curves.collect::<Result<_, ExperimentError>>()?;
         panels.push(Panel {
             y_lines: at_one(),
-            ..lines("Measured", "block", log(), curves)
+            ..lines("Measured", "block", y(), curves)
         });
     }
     let curves = sweep.iter().map(|m| {
         // The last entry is taken after the final norm (E1).
         let end = m.gain_by_layer.len().saturating_sub(1);
-        by_block(&m.model, m.gain_by_layer.get(..end).unwrap_or_default(), 0)
+        by_block(
+            &m.model,
+            m.gain_by_layer.get(..end).unwrap_or_default(),
+            first,
+        )
     });
     panels.push(Panel {
         y_lines: at_one(),
         ..lines(
             "Published, without the last block",
             "block",
-            log(),
+            y(),
             curves.collect(),
         )
     });
@@ -208,11 +212,12 @@ pub(crate) fn by_layer(
         "gain-by-layer",
         "Gain by layer",
         "Norm of the residual after a block over the norm before it, at the last token, mean \
-         over prompts; bands are quartiles over prompts. The published series ends with a value \
-         taken after the final norm, which is left out. Above the line the block grows the \
-         residual.",
-        "Lines of gain against block number. Every line starts far above one at block zero and \
-         then runs close to one; most published blocks lie a little above it.",
+         over prompts, from block 1 on; bands are quartiles over prompts. Block 0, which turns \
+         embeddings into a residual, stands in the table of growth. The published series ends \
+         with a value taken after the final norm, which is left out. Above the line the block \
+         grows the residual.",
+        "Lines of gain against block number from block one on, with a line where the gain is \
+         one. Most published blocks lie a little above it.",
         panels,
     ));
     Ok(())
@@ -225,11 +230,10 @@ pub(crate) fn clamp(page: &mut Page, measured: &[Measured<'_>]) -> Result<(), Ex
     }
     let curves: Vec<Line> = (measured.iter())
         .map(|m| {
-            Ok(by_block(
-                &m.gains.name,
-                &m.mean_by_layer("clamp.kl-by-block")?,
-                0,
-            ))
+            // The final norm undoes the clamp of the last block.
+            let kl = m.mean_by_layer("clamp.kl-by-block")?;
+            let kl = kl.get(..m.last()).unwrap_or_default();
+            Ok(by_block(&m.gains.name, kl, 0))
         })
         .collect::<Result<_, ExperimentError>>()?;
     // A clamp that changes nothing at all has no place on a logarithmic axis.
@@ -247,7 +251,7 @@ pub(crate) fn clamp(page: &mut Page, measured: &[Measured<'_>]) -> Result<(), Ex
         "clamp",
         "What holding one block at gain 1 changes",
         "Mean KL in nats of the plain from the clamped next-token distribution, one block \
-         clamped at a time. Below {h25.settings.inert} the gain is called functionally inert.",
+         clamped at a time; the last is left out, since the final norm undoes its clamp. Below {h25.settings.inert} the gain is called functionally inert.",
         "One line a model: the divergence of the next-token distribution against the number of \
          the block that was held at gain one, with a line below which it is called inert.",
         vec![Panel {

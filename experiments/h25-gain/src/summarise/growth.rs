@@ -31,7 +31,14 @@ pub(crate) fn write_published(
     printed: &SweepModel,
 ) -> Result<(), ExperimentError> {
     let inner = printed.inner_gains();
-    let lines: [(&str, &str, Stat<f64>, _); 4] = [
+    let block_0 = printed.gain_by_layer.first().copied();
+    let lines: [(&str, &str, Stat<f64>, _); 5] = [
+        (
+            "gain.block-0.mean",
+            "mean gain of block 0",
+            stats::mean(block_0.as_slice()),
+            GAIN,
+        ),
         (
             "gain.with-final-norm.mean",
             "mean gain with the final norm",
@@ -147,6 +154,9 @@ pub(crate) fn write(page: &mut Page, m: &Measured<'_>) -> Result<(), ExperimentE
             page.try_put(&id, &what, stats::mean(&below_one(inner)), SHARE, &g.origin)?;
         }
     }
+    let block_0 = must(&g.name, stats::mean(&m.at("gain.by-layer", 0)?))?;
+    let what = of("mean gain of block 0");
+    page.put(&g.id("gain.block-0.mean"), &what, block_0, GAIN, &g.origin)?;
     f64_difference(page, m)
 }
 
@@ -270,6 +280,7 @@ pub(crate) fn tables(page: &mut Page, models: &[&ModelGains]) {
         rows,
     );
     let growth = [
+        "gain.block-0.mean",
         "growth.published-range.total",
         "growth.published-range.per-block",
         "growth.published-range.tokens.total",
@@ -283,13 +294,14 @@ pub(crate) fn tables(page: &mut Page, models: &[&ModelGains]) {
     page.table(
         "growth",
         "Growth of the whole stack",
-        "How many times the residual's norm grows after block 0. Published: the product of the \
-         printed mean gains. Measured: the geometric mean over prompts, at the last token unless \
+        "How many times the residual's norm grows after block 0, and, apart, in block 0. \
+         Published: the product of the printed mean gains. Measured: the geometric mean over prompts, at the last token unless \
          said otherwise. Per block: the geometric mean gain. Blocks 1..L-2 are what the \
          published series allows; blocks 1..L-1 are the whole stack.",
         &[
             "Model",
             "Data",
+            "#Block 0",
             "#1..L-2",
             "#1..L-2, per block",
             "#1..L-2, all tokens",

@@ -29,8 +29,40 @@ pub(crate) const TERMS: [(&str, &str); 5] = [
     ("attn-mlp", "2A·M"),
 ];
 
-/// The two blocks looked into.
-const PLACES: [(&str, &str); 2] = [("penultimate", "L-2"), ("last", "L-1")];
+/// Blocks that are asked the question together.
+struct Place {
+    id: &'static str,
+    name: &'static str,
+    layers: Vec<usize>,
+    /// Whether they shrink the residual.
+    shrinks: bool,
+}
+
+const PENULTIMATE: (&str, &str) = ("penultimate", "L-2");
+const LAST: (&str, &str) = ("last", "L-1");
+const SHRINKING: (&str, &str) = ("shrinking", "all that shrink, from 1 on");
+
+fn places(m: &Measured<'_>) -> Result<[Place; 3], ExperimentError> {
+    let gains = m.mean_by_layer("gain.by-layer")?;
+    let below_1 = |layer: &usize| gains.get(*layer).is_some_and(|g| *g < 1.0);
+    let shrinking: Vec<usize> = (1..m.gains.layers).filter(below_1).collect();
+    let one = |(id, name), layer: usize| Place {
+        id,
+        name,
+        layers: vec![layer],
+        shrinks: below_1(&layer),
+    };
+    Ok([
+        one(PENULTIMATE, m.penultimate()),
+        one(LAST, m.last()),
+        Place {
+            id: SHRINKING.0,
+            name: SHRINKING.1,
+            shrinks: !shrinking.is_empty(),
+            layers: shrinking,
+        },
+    ])
+}
 
 /// The answer to the question above, for one block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,9 +75,9 @@ pub(crate) enum Answer {
 
 impl Answer {
     /// `share` is the interval of the share on the largest dimensions.
-    fn of(gain: f64, share: &Stat<Bca>) -> Self {
+    fn of(shrinks: bool, share: &Stat<Bca>) -> Self {
         match share {
-            _ if gain >= 1.0 => Answer::NoShrinkage,
+            _ if !shrinks => Answer::NoShrinkage,
             Ok(bca) if bca.interval.low > MAJORITY => Answer::Yes,
             Ok(bca) if bca.interval.high < MAJORITY => Answer::No,
             _ => Answer::Open,
@@ -54,7 +86,7 @@ impl Answer {
 
     fn words(self) -> &'static str {
         match self {
-            Answer::NoShrinkage => "the block does not shrink the residual",
+            Answer::NoShrinkage => "nothing shrinks here",
             Answer::Yes => "yes, most of it",
             Answer::No => "no, most of it is elsewhere",
             Answer::Open => "open: the interval holds one half, or there is none",
@@ -62,85 +94,94 @@ impl Answer {
     }
 }
 
-/// Σ top · whole / Σ whole over prompts: a share of sums, since the share of
-/// one prompt has no bound where its whole is near 0.
-fn pooled_share(units: &[usize], share: &[f64], whole: &[f64]) -> Stat<f64> {
-    let (mut top, mut all) = (0.0, 0.0);
-    for unit in units {
-        if let (Some(share), Some(whole)) = (share.get(*unit), whole.get(*unit)) {
-            top += share * whole;
-            all += whole;
-        }
-    }
-    if all == 0.0 {
-        return Err(StatsError::ZeroVariance {
-            argument: "the change along x",
-        });
-    }
-    Ok(top / all)
-}
-
-/// Writes both blocks of a measured model and returns the answer for each.
+/// Writes the places of a measured model and returns the answer for each.
 pub(crate) fn write(
     page: &mut Page,
     m: &Measured<'_>,
     set: Settings,
 ) -> Result<Vec<Answer>, ExperimentError> {
-    let mut answers = Vec::new();
-    let last_gain = must(&m.gains.name, stats::mean(&m.scalars("gain.last-block")?))?;
-    let blocks = [(m.penultimate(), m.gains.mean), (m.last(), last_gain)];
-    for ((place, name), (layer, gain)) in PLACES.into_iter().zip(blocks) {
+    let places = places(m)?;
+    for ((place, name), layer) in [(PENULTIMATE, m.penultimate()), (LAST, m.last())] {
         terms(page, m, place, name, layer)?;
         sources(page, m, place, name)?;
-        for top in ["top-1", "top-3"] {
-            let bca = share(m, place, layer, top, set)?;
-            let lines = [
-                ("share", "share", bca.as_ref().map(|b| b.estimate), SHARE),
-                (
-                    "low",
-                    "BCa interval, low, of the share",
-                    bca.as_ref().map(|b| b.interval.low),
-                    SHARE,
-                ),
-                (
-                    "high",
-                    "BCa interval, high, of the share",
-                    bca.as_ref().map(|b| b.interval.high),
-                    SHARE,
-                ),
-            ];
-            for (id, what, value, style) in lines {
-                let id = m.gains.id(&format!("ledger.{place}.{top}.{id}"));
-                let what = format!(
-                    "{what} of 2x·(A + M) on the {top} dimensions of x, block {name}, {}",
-                    m.gains.name
-                );
-                let value = value.map_err(StatsError::clone);
-                page.try_put(&id, &what, value, style, &m.gains.origin)?;
-            }
-            if top == "top-3" {
-                answers.push(Answer::of(gain, &bca));
-            }
-        }
     }
-    Ok(answers)
+    places
+        .iter()
+        .map(|place| shares(page, m, place, set))
+        .collect()
 }
 
+/// Writes the shares on the largest dimensions of x and answers the question.
+fn shares(
+    page: &mut Page,
+    m: &Measured<'_>,
+    place: &Place,
+    set: Settings,
+) -> Result<Answer, ExperimentError> {
+    let g = &m.gains;
+    let id = |what: &str| g.id(&format!("ledger.{}.{what}", place.id));
+    let what = format!("blocks {}, {}", place.name, g.name);
+    let count = place.layers.len() as f64;
+    page.put(&id("blocks"), &what, count, COUNT.drawn(), &g.origin)?;
+    let mut of_three = Err(StatsError::NothingToPermute);
+    for top in ["top-1", "top-3"] {
+        let bca = share(m, place, top, set)?;
+        let part = |get: fn(&Bca) -> f64| bca.as_ref().map(get).map_err(StatsError::clone);
+        for (end, words, value) in [
+            ("share", "share", part(|b| b.estimate)),
+            (
+                "low",
+                "BCa interval, low, of the share",
+                part(|b| b.interval.low),
+            ),
+            (
+                "high",
+                "BCa interval, high, of the share",
+                part(|b| b.interval.high),
+            ),
+        ] {
+            let what = format!("{words} of 2x·(A + M) on the {top} dimensions of x, {what}");
+            let id = id(&format!("{top}.{end}"));
+            page.try_put(&id, &what, value, SHARE, &g.origin)?;
+        }
+        of_three = bca;
+    }
+    Ok(Answer::of(place.shrinks, &of_three))
+}
+
+/// Σ top / Σ whole over blocks and prompts, prompts drawn within categories: a
+/// share of sums, since the share of one prompt has no bound where its whole
+/// is near 0.
 fn share(
     m: &Measured<'_>,
-    place: &str,
-    layer: usize,
+    place: &Place,
     top: &str,
     set: Settings,
 ) -> Result<Stat<Bca>, ExperimentError> {
-    let shares = m.at(&format!("ledger.{top}-by-layer"), layer)?;
-    let along = |part: &str| m.at(&format!("ledger.{part}-by-layer"), layer);
-    let (attn, mlp) = (along("x-attn")?, along("x-mlp")?);
-    let whole: Vec<f64> = attn.iter().zip(&mlp).map(|(a, m)| a + m).collect();
-    let name = format!("h25/bootstrap/{}/ledger/{place}/{top}", m.gains.key);
+    let mut sums = vec![(0.0, 0.0); m.gains.gains.len()]; // [prompt] (top, whole)
+    for layer in &place.layers {
+        let part = |part: &str| m.at(&format!("ledger.{part}-by-layer"), *layer);
+        let (share, attn, mlp) = (part(top)?, part("x-attn")?, part("x-mlp")?);
+        for (sum, (share, along)) in sums.iter_mut().zip(share.iter().zip(attn.iter().zip(&mlp))) {
+            let whole = along.0 + along.1;
+            sum.0 += share * whole;
+            sum.1 += whole;
+        }
+    }
+    let pooled = |units: &[usize]| {
+        let drawn = || units.iter().filter_map(|unit| sums.get(*unit));
+        let whole: f64 = drawn().map(|sum| sum.1).sum();
+        if whole == 0.0 {
+            return Err(StatsError::ZeroVariance {
+                argument: "the change along x",
+            });
+        }
+        Ok(drawn().map(|sum| sum.0).sum::<f64>() / whole)
+    };
+    let name = format!("h25/bootstrap/{}/ledger/{}/{top}", m.gains.key, place.id);
     Ok(stats::bootstrap_bca_stratified(
         &m.gains.strata,
-        |units| pooled_share(units, &shares, &whole),
+        pooled,
         RESAMPLES,
         set.level(),
         stats::stream(set.seed, &name),
@@ -259,8 +300,12 @@ pub(crate) fn tables(page: &mut Page, measured: &[Measured<'_>], answers: &[Vec<
     }
     let row = |page: &Page, m: &Measured<'_>, (place, name): (&str, &str), ids: &[&str]| {
         let cell = |id: &&str| {
-            let id = m.gains.id(&format!("ledger.{place}.{id}"));
-            page.cell(&id, "the change along x allows no interval")
+            let reason = if id.starts_with("top") {
+                "the change along x allows no interval"
+            } else {
+                "recorded in the last two blocks only"
+            };
+            page.cell(&m.gains.id(&format!("ledger.{place}.{id}")), reason)
         };
         let mut cells = vec![words(&m.gains.name), words(name)];
         cells.extend(ids.iter().map(cell));
@@ -269,10 +314,13 @@ pub(crate) fn tables(page: &mut Page, measured: &[Measured<'_>], answers: &[Vec<
     let mut terms: Vec<Vec<Cell>> = Vec::new();
     let mut sources: Vec<Vec<Cell>> = Vec::new();
     for (m, answers) in measured.iter().zip(answers) {
-        for (place, answer) in PLACES.into_iter().zip(answers) {
+        for place in [PENULTIMATE, LAST] {
             let ids = ["attn", "mlp", "x-attn", "x-mlp", "attn-mlp", "total"];
             terms.push(row(page, m, place, &ids));
+        }
+        for (place, answer) in [PENULTIMATE, LAST, SHRINKING].into_iter().zip(answers) {
             let ids = [
+                "blocks",
                 "top-1.share",
                 "top-3.share",
                 "top-3.low",
@@ -311,6 +359,7 @@ pub(crate) fn tables(page: &mut Page, measured: &[Measured<'_>], answers: &[Vec<
         &[
             "Model",
             "Block",
+            "#Blocks",
             "#Top dimension",
             "#Top three",
             "#Low",

@@ -16,6 +16,8 @@ pub(crate) struct ModelGains {
     /// Whether the numbers were published and not measured.
     pub(crate) published: bool,
     pub(crate) family: String,
+    /// Post-LN models are reported and left out of tests: their norm is forced.
+    pub(crate) post_norm: bool,
     pub(crate) layers: usize,
     pub(crate) d_model: usize,
     pub(crate) rho: f64,
@@ -62,6 +64,7 @@ impl ModelGains {
             key: format!("published.{}", slug(&model.model)),
             published: true,
             family: "pythia".to_owned(),
+            post_norm: false,
             layers: model.n_layers,
             d_model: model.d_model,
             rho: model.rho(),
@@ -120,6 +123,8 @@ impl<'a> Measured<'a> {
                 },
                 published: false,
                 family: record.family.clone(),
+                // The facts say where the norm stands: "LayerNorm, post".
+                post_norm: record.facts.norm.ends_with("post"),
                 layers: record.facts.n_layers,
                 d_model: record.facts.d_model,
                 rho: record.facts.rho,
@@ -206,12 +211,6 @@ impl<'a> Measured<'a> {
                 must(&what, assay_stats::mean(&self.at(measure, l)?))
             })
             .collect()
-    }
-
-    /// Post-LN models are reported and left out of tests: their norm is
-    /// forced. The facts say where the norm stands: "LayerNorm, post".
-    pub(crate) fn norm_is_forced(&self) -> bool {
-        self.record.facts.norm.ends_with("post")
     }
 }
 

@@ -16,9 +16,15 @@ impl Style {
         Self { format, tolerance }
     }
 
-    /// The same print for a number that was set and not computed.
-    pub(crate) const fn exact(self) -> Self {
-        Self::new(self.format, Tolerance::Exact)
+    /// A number that was set and not computed, with the digits it was set with.
+    pub(crate) fn declared(value: f64) -> Self {
+        let digits = value.to_string();
+        let places = digits.split_once('.').map_or(0, |(_, after)| after.len());
+        let format = match u8::try_from(places) {
+            Ok(0) | Err(_) => Format::Integer,
+            Ok(places) => Format::Fixed(places),
+        };
+        Self::new(format, Tolerance::Exact)
     }
 
     /// The same print for a number that depends on random draws.

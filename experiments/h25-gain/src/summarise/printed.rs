@@ -129,8 +129,8 @@ pub(crate) fn write(
     page.table(
         "published-rule",
         "The published rule, on every body of data",
-        "In the order of the rule: VALIDATED where more than {h25.rule.rate} of the models with \
-         rho from {h25.rule.high-rho} on have a gain below 1, or where r is below {h25.rule.r}; \
+        "In the order of the rule: VALIDATED where a share above {h25.rule.rate} of the models \
+         with rho from {h25.rule.high-rho} on has a gain below 1, or where r is below {h25.rule.r}; \
          INCONCLUSIVE with fewer than three models; else NOT_VALIDATED. The correlation cell \
          says \"negative and significant\" where r is below 0 and p below {h25.rule.p}, \
          \"trend\" where only r is, else \"not supported\".",

@@ -149,6 +149,15 @@ fn tested(
     }
 }
 
+/// A post-LN model shows nothing about the gain of its blocks.
+fn unless_forced(model: &ModelGains, finding: Finding) -> Finding {
+    if model.post_norm {
+        let why = "The model's norm is forced after every block (post-LN).";
+        return Finding::Settled(Verdict::NotApplicable, why.to_owned());
+    }
+    finding
+}
+
 /// Whether one model stands on the side of 1 that its rho predicts.
 pub(crate) fn by_rho(model: &ModelGains, test: &Within) -> Vec<Candidate> {
     let id = log_gain_id(model);
@@ -160,7 +169,7 @@ pub(crate) fn by_rho(model: &ModelGains, test: &Within) -> Vec<Candidate> {
         .into_iter()
         .map(|(claim, high, other_side)| {
             let finding = if is_high(model.rho) == high {
-                mean_finding(model, test, &id, "mean log gain")
+                unless_forced(model, mean_finding(model, test, &id, "mean log gain"))
             } else {
                 let rho = shown(&model.id("rho"));
                 Finding::Settled(
@@ -181,6 +190,7 @@ pub(crate) fn by_rho(model: &ModelGains, test: &Within) -> Vec<Candidate> {
 /// growth and stands under `id`.
 pub(crate) fn stack(model: &ModelGains, test: &Within, id: &str) -> Candidate {
     let finding = mean_finding(model, test, id, "mean log growth");
+    let finding = unless_forced(model, finding);
     of_model("h25.stack-dampens", model, NOT_STATED.to_owned(), finding)
 }
 
@@ -190,11 +200,15 @@ pub(crate) fn stack(model: &ModelGains, test: &Within, id: &str) -> Candidate {
 /// A KL is never negative, so that a test against 0 could not fail; only a
 /// mean above the smallest effect of interest counts for the claim.
 pub(crate) fn clamp(model: &ModelGains, test: &Within, smallest: f64, id: &str) -> Candidate {
-    let mut finding = mean_finding(model, test, id, "against the smallest effect, mean KL");
-    if let Finding::Tested(tested) = &mut finding
-        && tested.estimate <= smallest
-    {
-        tested.p = 1.0;
+    let mut finding = mean_finding(model, test, id, "mean KL in nats");
+    if let Finding::Tested(tested) = &mut finding {
+        if tested.estimate <= smallest {
+            tested.p = 1.0;
+        }
+        tested.because.push_str(
+            " The test is against {h25.settings.inert}, since a KL is never negative, and \
+             counts only above it.",
+        );
     }
     of_model("h25.gain-matters", model, NOT_STATED.to_owned(), finding)
 }

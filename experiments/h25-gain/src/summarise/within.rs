@@ -5,7 +5,7 @@ use assay_stats as stats;
 use assay_stats::{Bca, StatsError, TTest};
 
 use super::models::ModelGains;
-use super::page::{COUNT, GAIN, NOISE, Origin, P, PLAIN, Page, R, Stat, must, words};
+use super::page::{COUNT, GAIN, NOISE, Origin, P, PLAIN, Page, Stat, must, words};
 use super::relation::{POWER, Settings};
 
 /// Resamples of every bootstrap.
@@ -107,7 +107,7 @@ pub(crate) fn write(
             page.try_put(&m.id(id), &what, value, style, &m.origin)
         };
         let mean = Ok(m.mean);
-        put(page, "rho", "head density H / d_head", Ok(m.rho), R)?;
+        put(page, "rho", "head density H / d_head", Ok(m.rho), GAIN)?;
         put(page, "prompts", "prompts", Ok(m.gains.len() as f64), COUNT)?;
         put(
             page,
