@@ -108,8 +108,8 @@ pub enum CheckpointError {
         path: PathBuf,
         /// Its name.
         tensor: String,
-        /// candle's own word.
-        source: candle_core::Error,
+        /// candle's own word; boxed, because it is larger than all the rest.
+        source: Box<candle_core::Error>,
     },
 }
 
@@ -127,7 +127,17 @@ impl CheckpointError {
         move |source| CheckpointError::Candle {
             path,
             tensor,
-            source,
+            source: Box::new(plain(source)),
         }
+    }
+}
+
+/// candle's error without the backtrace and the path that it may be wrapped
+/// in: one line, to stand in a message that names the file itself.
+pub(crate) fn plain(error: candle_core::Error) -> candle_core::Error {
+    use candle_core::Error::{WithBacktrace, WithPath};
+    match error {
+        WithBacktrace { inner, .. } | WithPath { inner, .. } => plain(*inner),
+        other => other,
     }
 }

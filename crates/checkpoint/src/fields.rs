@@ -36,13 +36,13 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// A count of at least 1 and at most 2^32, so that products of two fit.
+    /// A count of at least 1 and at most 2^31, so that products of two fit.
     pub(crate) fn count_opt(&self, field: &str) -> Result<Option<usize>, CheckpointError> {
         let Some(value) = self.value(field) else {
             return Ok(None);
         };
         match value.as_u64() {
-            Some(n) if (1..=1 << 32).contains(&n) => Ok(Some(n as usize)),
+            Some(n) if (1..=1 << 31).contains(&n) => Ok(Some(n as usize)),
             _ => Err(self.error(field, format!("is {value}, not a positive whole number"))),
         }
     }
@@ -63,12 +63,16 @@ impl<'a> Fields<'a> {
     }
 
     /// A number above 0.
-    pub(crate) fn positive(&self, field: &str) -> Result<f64, CheckpointError> {
+    pub(crate) fn positive_opt(&self, field: &str) -> Result<Option<f64>, CheckpointError> {
         match self.number_opt(field)? {
-            Some(x) if x > 0.0 => Ok(x),
-            Some(x) => Err(self.error(field, format!("is {x}, not above 0"))),
-            None => Err(self.error(field, "is missing")),
+            Some(x) if x <= 0.0 => Err(self.error(field, format!("is {x}, not above 0"))),
+            other => Ok(other),
         }
+    }
+
+    pub(crate) fn positive(&self, field: &str) -> Result<f64, CheckpointError> {
+        self.positive_opt(field)?
+            .ok_or_else(|| self.error(field, "is missing"))
     }
 
     pub(crate) fn flag(&self, field: &str, absent: bool) -> Result<bool, CheckpointError> {

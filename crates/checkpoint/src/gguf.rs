@@ -13,10 +13,10 @@ use serde_json::Map;
 use crate::config::{
     Activation, Architecture, BlockKind, DecoderConfig, NormKind, Position, RopeScaling,
 };
-use crate::error::CheckpointError;
+use crate::error::{CheckpointError, plain};
 use crate::fields::Fields;
 use crate::gguf_header::{self, Refusal};
-use crate::hf_config;
+use crate::hf_config::{self, Names};
 
 /// An opened GGUF file.
 pub(crate) struct Gguf {
@@ -39,7 +39,7 @@ impl Gguf {
             Refusal::Because(reason) => malformed(reason),
         })?;
         std::io::Seek::rewind(&mut reader).map_err(CheckpointError::io(path))?;
-        let content = Content::read(&mut reader).map_err(|e| malformed(e.to_string()))?;
+        let content = Content::read(&mut reader).map_err(|e| malformed(plain(e).to_string()))?;
         let config = config(&content, path)?;
         let heads = (config.n_heads, config.n_kv_heads);
         let gguf = Self {
@@ -48,7 +48,7 @@ impl Gguf {
             heads,
         };
         let config = match gguf.rope_factors()? {
-            Some(factors) => with_factors(config, factors),
+            Some(factors) => with_factors(config, factors).map_err(malformed)?,
             None => config,
         };
         Ok((gguf, config))
@@ -60,7 +60,12 @@ impl Gguf {
 
     /// Hugging Face names of all tensors, in alphabetical order.
     pub(crate) fn names(&self) -> Vec<String> {
-        let mut names: Vec<String> = self.content.tensor_infos.keys().map(|n| hf_name(n)).collect();
+        let mut names: Vec<String> = self
+            .content
+            .tensor_infos
+            .keys()
+            .map(|n| hf_name(n))
+            .collect();
         names.sort();
         names
     }
@@ -135,11 +140,31 @@ fn half_split_rows(tensor: &Tensor, heads: usize) -> candle_core::Result<Tensor>
         .reshape((rows, columns))
 }
 
-fn with_factors(mut config: DecoderConfig, factors: Vec<f64>) -> DecoderConfig {
-    if let Position::Rotary { scaling, .. } = &mut config.position {
-        *scaling = RopeScaling::Factors(factors);
+/// The config with one divisor per frequency, or why these are none.
+fn with_factors(mut config: DecoderConfig, factors: Vec<f64>) -> Result<DecoderConfig, String> {
+    let Position::Rotary { dim, scaling, .. } = &mut config.position else {
+        return Err(format!(
+            "{ROPE_FACTORS} is there and the model has no rotary positions"
+        ));
+    };
+    if *scaling != RopeScaling::None {
+        return Err(format!(
+            "{ROPE_FACTORS} and llama.rope.scaling are both there"
+        ));
     }
-    config
+    if factors.len() != *dim / 2 {
+        let (found, expected) = (factors.len(), *dim / 2);
+        return Err(format!(
+            "{ROPE_FACTORS} has {found} values for {expected} frequencies"
+        ));
+    }
+    if let Some(wrong) = factors.iter().find(|f| !(f.is_finite() && **f > 0.0)) {
+        return Err(format!(
+            "{ROPE_FACTORS} holds {wrong}, not a number above 0"
+        ));
+    }
+    *scaling = RopeScaling::Factors(factors);
+    Ok(config)
 }
 
 /// Pairs of (Hugging Face, GGUF) names outside the blocks and inside them.
@@ -199,8 +224,12 @@ fn flat(metadata: &HashMap<String, Value>) -> Map<String, serde_json::Value> {
             Value::I64(x) => (*x).into(),
             // Through the shortest decimal, so that 1e-5 stored as f32 reads
             // as 1e-5 and not as 9.999999747378752e-6, as config.json has it.
-            Value::F32(x) => x.to_string().parse::<f64>().ok()?.into(),
-            Value::F64(x) => (*x).into(),
+            Value::F32(x) if x.is_finite() => x.to_string().parse::<f64>().ok()?.into(),
+            Value::F64(x) if x.is_finite() => (*x).into(),
+            // JSON has neither NaN nor infinities; as strings they are refused
+            // where a number is asked for, and not taken for absent.
+            Value::F32(x) => x.to_string().into(),
+            Value::F64(x) => x.to_string().into(),
             Value::Bool(x) => (*x).into(),
             Value::String(x) => x.clone().into(),
             Value::Array(_) => return None,
@@ -211,6 +240,8 @@ fn flat(metadata: &HashMap<String, Value>) -> Map<String, serde_json::Value> {
         .filter_map(|(k, v)| Some((k.clone(), number(v)?)))
         .collect()
 }
+
+const HEADS: &str = "llama.attention.head_count";
 
 fn config(content: &Content, path: &Path) -> Result<DecoderConfig, CheckpointError> {
     let map = flat(&content.metadata);
@@ -224,16 +255,10 @@ fn config(content: &Content, path: &Path) -> Result<DecoderConfig, CheckpointErr
         });
     }
     let d_model = fields.count("llama.embedding_length")?;
-    let n_heads = fields.count("llama.attention.head_count")?;
+    let n_heads = fields.count(HEADS)?;
     let d_head = match fields.count_opt("llama.attention.key_length")? {
         Some(width) => width,
-        None if d_model.is_multiple_of(n_heads) => d_model / n_heads,
-        None => {
-            return Err(fields.error(
-                "llama.attention.head_count",
-                format!("is {n_heads}, which does not divide the width {d_model}"),
-            ));
-        }
+        None => hf_config::head_width(&fields, HEADS, d_model, n_heads)?,
     };
     let vocab = match fields.count_opt("llama.vocab_size")? {
         Some(vocab) => vocab,
@@ -242,15 +267,17 @@ fn config(content: &Content, path: &Path) -> Result<DecoderConfig, CheckpointErr
             None => return Err(fields.error("llama.vocab_size", "is missing")),
         },
     };
+    let names = Names {
+        kv_heads: "llama.attention.head_count_kv",
+        rotary: "llama.rope.dimension_count",
+    };
     let config = DecoderConfig {
         architecture: Architecture::Llama,
         model_type: model_type.to_owned(),
         n_layers: fields.count("llama.block_count")?,
         d_model,
         n_heads,
-        n_kv_heads: fields
-            .count_opt("llama.attention.head_count_kv")?
-            .unwrap_or(n_heads),
+        n_kv_heads: fields.count_opt(names.kv_heads)?.unwrap_or(n_heads),
         d_head,
         d_mlp: fields.count("llama.feed_forward_length")?,
         vocab,
@@ -260,18 +287,36 @@ fn config(content: &Content, path: &Path) -> Result<DecoderConfig, CheckpointErr
         activation: Activation::Silu,
         block: BlockKind::Sequential,
         position: Position::Rotary {
-            dim: fields
-                .count_opt("llama.rope.dimension_count")?
-                .unwrap_or(d_head),
+            dim: fields.count_opt(names.rotary)?.unwrap_or(d_head),
             base: fields
-                .number_opt("llama.rope.freq_base")?
+                .positive_opt("llama.rope.freq_base")?
                 .unwrap_or(10_000.0),
-            scaling: RopeScaling::None,
+            scaling: rope_scaling(&fields)?,
         },
         tied: !content.tensor_infos.contains_key("output.weight"),
         attention_bias: false,
         mlp_bias: false,
     };
-    hf_config::check(&config, &fields)?;
+    hf_config::check(&config, &fields, &names)?;
     Ok(config)
+}
+
+/// `llama.rope.scaling`, and the field that stood for it before.
+fn rope_scaling(fields: &Fields) -> Result<RopeScaling, CheckpointError> {
+    const KIND: &str = "llama.rope.scaling.type";
+    let kind = match fields.value(KIND) {
+        Some(_) => fields.text(KIND)?,
+        None => "none",
+    };
+    match (kind, fields.positive_opt("llama.rope.scale_linear")?) {
+        ("none", None) => Ok(RopeScaling::None),
+        ("none", Some(factor)) => Ok(RopeScaling::Linear { factor }),
+        ("linear", None) => Ok(RopeScaling::Linear {
+            factor: fields.positive("llama.rope.scaling.factor")?,
+        }),
+        ("linear", Some(_)) => {
+            Err(fields.error(KIND, "and llama.rope.scale_linear are both there"))
+        }
+        _ => Err(fields.error(KIND, format!("is {kind:?}; supported are none, linear"))),
+    }
 }

@@ -5,6 +5,7 @@
 //! here, together with every tensor's place in the file. Format: the GGUF
 //! specification, versions 2 and 3 (version 1 is refused).
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read, Seek, SeekFrom};
 
 use candle_core::quantized::GgmlDType;
@@ -29,9 +30,16 @@ fn refuse<T>(reason: impl Into<String>) -> Result<T, Refusal> {
     Err(Refusal::Because(reason.into()))
 }
 
+/// Most elements that the arrays of the metadata may have together. candle
+/// takes up to 96 bytes for an element of one byte; the largest tokenizers
+/// have about a million tokens and merges.
+const MAX_ELEMENTS: u64 = 1 << 23;
+
 struct Walk<R> {
     reader: R,
     size: u64,
+    /// Elements of all arrays so far.
+    elements: u64,
 }
 
 impl<R: Read + Seek> Walk<R> {
@@ -67,6 +75,11 @@ impl<R: Read + Seek> Walk<R> {
         }
         let mut bytes = vec![0; length as usize];
         self.reader.read_exact(&mut bytes)?;
+        // As candle does: otherwise a key padded with zeros would be one name
+        // here and another there.
+        while bytes.last() == Some(&0) {
+            bytes.pop();
+        }
         Ok(String::from_utf8_lossy(&bytes).into_owned())
     }
 
@@ -112,6 +125,12 @@ impl<R: Read + Seek> Walk<R> {
                     }
                     other => return refuse(format!("metadata {key} has unknown type {other}")),
                 }
+                self.elements = self.elements.saturating_add(count);
+                if self.elements > MAX_ELEMENTS {
+                    return refuse(format!(
+                        "the arrays up to metadata {key} have more than {MAX_ELEMENTS} elements"
+                    ));
+                }
                 Ok(None)
             }
             10..=12 => self.skip(1, 8, key).map(|()| None),
@@ -144,7 +163,11 @@ fn storage_type(id: u32) -> Option<GgmlDType> {
 pub(crate) fn check<R: Read + Seek>(mut reader: R) -> Result<(), Refusal> {
     let size = reader.seek(SeekFrom::End(0))?;
     reader.seek(SeekFrom::Start(0))?;
-    let mut walk = Walk { reader, size };
+    let mut walk = Walk {
+        reader,
+        size,
+        elements: 0,
+    };
     let magic = walk.u32()?;
     if magic != u32::from_le_bytes(*b"GGUF") {
         return refuse(format!("it begins with {magic:#010x}, not GGUF"));
@@ -155,6 +178,7 @@ pub(crate) fn check<R: Read + Seek>(mut reader: R) -> Result<(), Refusal> {
     }
     let (tensors, metadata) = (walk.u64()?, walk.u64()?);
     let mut alignment = 32;
+    let mut keys = BTreeSet::new();
     for _ in 0..metadata {
         let key = walk.string("a metadata key")?;
         let kind = walk.u32()?;
@@ -165,8 +189,11 @@ pub(crate) fn check<R: Read + Seek>(mut reader: R) -> Result<(), Refusal> {
                 _ => return refuse("general.alignment is not a positive multiple of 8"),
             };
         }
+        if let Some(key) = keys.replace(key) {
+            return refuse(format!("metadata {key} is there twice"));
+        }
     }
-    let mut ends = Vec::new();
+    let mut ends = BTreeMap::new();
     for _ in 0..tensors {
         let name = walk.string("a tensor name")?;
         let dims = walk.u32()?;
@@ -181,6 +208,10 @@ pub(crate) fn check<R: Read + Seek>(mut reader: R) -> Result<(), Refusal> {
                 None => return refuse(format!("the dimensions of tensor {name} overflow")),
             };
         }
+        if elements == 0 {
+            // candle makes a slice out of no memory, which is undefined.
+            return refuse(format!("tensor {name} has no elements"));
+        }
         let dtype = walk.u32()?;
         let Some(dtype) = storage_type(dtype) else {
             return refuse(format!("tensor {name} has unsupported type {dtype}"));
@@ -190,10 +221,14 @@ pub(crate) fn check<R: Read + Seek>(mut reader: R) -> Result<(), Refusal> {
             return refuse(format!("tensor {name} is not whole blocks of {block}"));
         }
         let offset = walk.u64()?;
-        match (elements / block).checked_mul(bytes).and_then(|n| n.checked_add(offset)) {
-            Some(end) => ends.push((name, end)),
+        match (elements / block)
+            .checked_mul(bytes)
+            .and_then(|n| n.checked_add(offset))
+        {
+            Some(end) if !ends.contains_key(&name) => ends.insert(name, end),
+            Some(_) => return refuse(format!("tensor {name} is there twice")),
             None => return refuse(format!("the place of tensor {name} overflows")),
-        }
+        };
     }
     let data = walk.reader.stream_position()?.div_ceil(alignment) * alignment;
     for (name, end) in ends {

@@ -42,20 +42,34 @@ pub(crate) fn parse(text: &str, path: &Path) -> Result<DecoderConfig, Checkpoint
             supported: SUPPORTED.map(|(name, _)| name).join(", "),
         });
     };
-    let config = match architecture {
-        Architecture::GptNeoX => gpt_neox(&fields)?,
-        Architecture::Gpt2 => gpt2(&fields)?,
-        Architecture::Llama => llama(&fields)?,
+    let (config, rotary) = match architecture {
+        Architecture::GptNeoX => (gpt_neox(&fields)?, "rotary_pct"),
+        Architecture::Gpt2 => (gpt2(&fields)?, "n_positions"),
+        Architecture::Llama => (llama(&fields)?, "head_dim"),
     };
-    check(&config, &fields)?;
+    let names = Names {
+        kv_heads: "num_key_value_heads",
+        rotary,
+    };
+    check(&config, &fields, &names)?;
     Ok(config)
 }
 
+/// What a config calls the fields that [`check`] may have to name.
+pub(crate) struct Names {
+    pub(crate) kv_heads: &'static str,
+    pub(crate) rotary: &'static str,
+}
+
 /// Relations that every family needs.
-pub(crate) fn check(config: &DecoderConfig, fields: &Fields) -> Result<(), CheckpointError> {
+pub(crate) fn check(
+    config: &DecoderConfig,
+    fields: &Fields,
+    names: &Names,
+) -> Result<(), CheckpointError> {
     if !config.n_heads.is_multiple_of(config.n_kv_heads) {
         return Err(fields.error(
-            "num_key_value_heads",
+            names.kv_heads,
             format!(
                 "is {}, which does not divide the {} query heads",
                 config.n_kv_heads, config.n_heads
@@ -66,8 +80,11 @@ pub(crate) fn check(config: &DecoderConfig, fields: &Fields) -> Result<(), Check
         && (dim == 0 || dim % 2 != 0 || dim > config.d_head)
     {
         return Err(fields.error(
-            "rotary_pct",
-            format!("rotates {dim} of {} dimensions of a head", config.d_head),
+            names.rotary,
+            format!(
+                "rotates {dim} of the {} dimensions of a head, and pairs of them are needed",
+                config.d_head
+            ),
         ));
     }
     Ok(())
@@ -76,16 +93,16 @@ pub(crate) fn check(config: &DecoderConfig, fields: &Fields) -> Result<(), Check
 fn gpt_neox(fields: &Fields) -> Result<DecoderConfig, CheckpointError> {
     let d_model = fields.count("hidden_size")?;
     let n_heads = fields.count("num_attention_heads")?;
-    let d_head = head_width(fields, d_model, n_heads)?;
+    let d_head = head_width(fields, "num_attention_heads", d_model, n_heads)?;
     let rope = fields.object("rope_parameters")?;
-    let inner = |field: &str| rope.as_ref().map_or(Ok(None), |r| r.number_opt(field));
+    let inner = |field: &str| rope.as_ref().map_or(Ok(None), |r| r.positive_opt(field));
     let base = match inner("rope_theta")? {
         Some(base) => base,
-        None => fields.number_opt("rotary_emb_base")?.unwrap_or(10_000.0),
+        None => fields.positive_opt("rotary_emb_base")?.unwrap_or(10_000.0),
     };
     let share = match inner("partial_rotary_factor")? {
         Some(share) => share,
-        None => fields.number_opt("rotary_pct")?.unwrap_or(0.25),
+        None => fields.positive_opt("rotary_pct")?.unwrap_or(0.25),
     };
     Ok(DecoderConfig {
         architecture: Architecture::GptNeoX,
@@ -137,7 +154,7 @@ fn gpt2(fields: &Fields) -> Result<DecoderConfig, CheckpointError> {
         d_model,
         n_heads,
         n_kv_heads: n_heads,
-        d_head: head_width(fields, d_model, n_heads)?,
+        d_head: head_width(fields, "n_head", d_model, n_heads)?,
         d_mlp: fields.count_opt("n_inner")?.unwrap_or(4 * d_model),
         vocab: fields.count("vocab_size")?,
         context: fields.count("n_positions")?,
@@ -157,12 +174,15 @@ fn llama(fields: &Fields) -> Result<DecoderConfig, CheckpointError> {
     let n_heads = fields.count("num_attention_heads")?;
     let d_head = match fields.count_opt("head_dim")? {
         Some(width) => width,
-        None => head_width(fields, d_model, n_heads)?,
+        None => head_width(fields, "num_attention_heads", d_model, n_heads)?,
     };
     let rope = fields.object("rope_parameters")?;
-    let base = match rope.as_ref().map_or(Ok(None), |r| r.number_opt("rope_theta"))? {
+    let base = match rope
+        .as_ref()
+        .map_or(Ok(None), |r| r.positive_opt("rope_theta"))?
+    {
         Some(base) => base,
-        None => fields.number_opt("rope_theta")?.unwrap_or(10_000.0),
+        None => fields.positive_opt("rope_theta")?.unwrap_or(10_000.0),
     };
     Ok(DecoderConfig {
         architecture: Architecture::Llama,
@@ -190,12 +210,17 @@ fn llama(fields: &Fields) -> Result<DecoderConfig, CheckpointError> {
     })
 }
 
-fn head_width(fields: &Fields, d_model: usize, n_heads: usize) -> Result<usize, CheckpointError> {
+pub(crate) fn head_width(
+    fields: &Fields,
+    heads_field: &str,
+    d_model: usize,
+    n_heads: usize,
+) -> Result<usize, CheckpointError> {
     if d_model.is_multiple_of(n_heads) {
         Ok(d_model / n_heads)
     } else {
         Err(fields.error(
-            "num_attention_heads",
+            heads_field,
             format!("is {n_heads}, which does not divide the width {d_model}"),
         ))
     }
@@ -235,12 +260,20 @@ fn rope_scaling(fields: &Fields) -> Result<RopeScaling, CheckpointError> {
         "linear" => Ok(RopeScaling::Linear {
             factor: scaling.positive("factor")?,
         }),
-        "llama3" => Ok(RopeScaling::Llama3 {
-            factor: scaling.positive("factor")?,
-            low_freq_factor: scaling.positive("low_freq_factor")?,
-            high_freq_factor: scaling.positive("high_freq_factor")?,
-            original_context: scaling.positive("original_max_position_embeddings")?,
-        }),
+        "llama3" => {
+            let low = scaling.positive("low_freq_factor")?;
+            let high = scaling.positive("high_freq_factor")?;
+            if high <= low {
+                let reason = format!("is {high}, not above low_freq_factor, which is {low}");
+                return Err(scaling.error("high_freq_factor", reason));
+            }
+            Ok(RopeScaling::Llama3 {
+                factor: scaling.positive("factor")?,
+                low_freq_factor: low,
+                high_freq_factor: high,
+                original_context: scaling.positive("original_max_position_embeddings")?,
+            })
+        }
         other => Err(scaling.error(
             "rope_type",
             format!("is {other:?}; supported are default, linear, llama3"),

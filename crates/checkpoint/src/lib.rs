@@ -12,6 +12,7 @@ mod gguf;
 mod gguf_header;
 mod hf_config;
 mod open;
+mod safetensors_header;
 mod tokenizer;
 mod weights;
 

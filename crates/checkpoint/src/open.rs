@@ -76,7 +76,8 @@ impl Checkpoint {
     }
 
     fn open_folder(folder: &Path, config_path: &Path) -> Result<Self, CheckpointError> {
-        let text = std::fs::read_to_string(config_path).map_err(CheckpointError::io(config_path))?;
+        let text =
+            std::fs::read_to_string(config_path).map_err(CheckpointError::io(config_path))?;
         let config = hf_config::parse(&text, config_path)?;
         let weights = Weights::safetensors(folder, &safetensors_files(folder)?)?;
         let tokenizer_path = folder.join("tokenizer.json");
@@ -122,7 +123,7 @@ fn safetensors_files(folder: &Path) -> Result<Vec<PathBuf>, CheckpointError> {
     for (tensor, shard) in map {
         let plain = shard
             .as_str()
-            .filter(|s| !s.is_empty() && !s.contains(['/', '\\']) && *s != "..");
+            .filter(|s| !s.is_empty() && !s.contains(['/', '\\']) && !matches!(*s, "." | ".."));
         let Some(name) = plain else {
             return Err(malformed(format!(
                 "the shard of {tensor} is {shard}, not a file name"
@@ -137,6 +138,9 @@ fn safetensors_files(folder: &Path) -> Result<Vec<PathBuf>, CheckpointError> {
             });
         }
         shards.push(shard);
+    }
+    if shards.is_empty() {
+        return Err(malformed("it names no shard".to_owned()));
     }
     shards.sort();
     shards.dedup();

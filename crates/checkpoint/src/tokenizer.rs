@@ -35,11 +35,22 @@ impl TextTokenizer {
     /// It is not one.
     pub(crate) fn from_file(path: &Path) -> Result<Self, CheckpointError> {
         let bytes = std::fs::read(path).map_err(CheckpointError::io(path))?;
-        let mut inner = Tokenizer::from_bytes(&bytes).map_err(|e| CheckpointError::Malformed {
+        let malformed = |reason: String| CheckpointError::Malformed {
             path: path.to_path_buf(),
             kind: "tokenizer.json",
-            reason: e.to_string(),
-        })?;
+            reason,
+        };
+        // tokenizers 0.23.2 panics on a decoder that is no JSON and on a
+        // Precompiled normalizer whose table is damaged: the first is found
+        // here, the second is of no use to the families that have a decoder.
+        let json: serde_json::Value =
+            serde_json::from_slice(&bytes).map_err(|e| malformed(e.to_string()))?;
+        if json.get("normalizer").is_some_and(names_precompiled) {
+            return Err(malformed(
+                "normalizer Precompiled is not supported".to_owned(),
+            ));
+        }
+        let mut inner = Tokenizer::from_bytes(&bytes).map_err(|e| malformed(e.to_string()))?;
         // A file may ask for padding or truncation; a measurement wants neither.
         inner.with_padding(None);
         let _ = inner.with_truncation(None);
@@ -110,7 +121,10 @@ impl TextTokenizer {
                 .collect())
         };
         let tokens = strings("tokenizer.ggml.tokens")?;
-        let vocab: Vocab = (0u32..).zip(&tokens).map(|(i, t)| ((*t).to_owned(), i)).collect();
+        let vocab: Vocab = (0u32..)
+            .zip(&tokens)
+            .map(|(i, t)| ((*t).to_owned(), i))
+            .collect();
         let merges = strings("tokenizer.ggml.merges")?
             .into_iter()
             .map(|m| match m.split_once(' ') {
@@ -129,7 +143,8 @@ impl TextTokenizer {
         inner.with_pre_tokenizer(Some(pre_tokenizer));
         inner.with_decoder(Some(ByteLevel::new(false, true, true)));
         let control = control_tokens(metadata, &tokens);
-        inner.add_special_tokens(control)
+        inner
+            .add_special_tokens(control)
             .map_err(|e| field("tokenizer.ggml.token_type", e.to_string()))?;
         let bos = match metadata.get("tokenizer.ggml.add_bos_token") {
             Some(Value::Bool(true)) => match metadata.get("tokenizer.ggml.bos_token_id") {
@@ -202,6 +217,19 @@ impl TextTokenizer {
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
+    }
+}
+
+/// Is there a `"type": "Precompiled"` in a normalizer, or in a sequence of them?
+fn names_precompiled(normalizer: &serde_json::Value) -> bool {
+    use serde_json::Value::{Array, Object};
+    match normalizer {
+        Object(map) => {
+            map.get("type").is_some_and(|t| t == "Precompiled")
+                || map.values().any(names_precompiled)
+        }
+        Array(items) => items.iter().any(names_precompiled),
+        _ => false,
     }
 }
 

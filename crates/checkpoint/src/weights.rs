@@ -5,8 +5,9 @@ use std::sync::Mutex;
 use candle_core::safetensors::{Load, MmapedSafetensors};
 use candle_core::{DType, Device, Tensor};
 
-use crate::error::CheckpointError;
+use crate::error::{CheckpointError, plain};
 use crate::gguf::{Gguf, ROPE_FACTORS};
+use crate::safetensors_header;
 
 /// The tensors of a model under their Hugging Face names.
 pub struct Weights {
@@ -29,24 +30,35 @@ impl Weights {
     /// Maps safetensors files into memory. A truncated or damaged header is an
     /// error that names the file.
     pub(crate) fn safetensors(path: &Path, files: &[PathBuf]) -> Result<Self, CheckpointError> {
+        let mut homes: BTreeMap<String, &PathBuf> = BTreeMap::new();
         for file in files {
             // One by one first, so that the message names the file.
-            // SAFETY: the map is read only; a file changed by someone else
-            // while it is mapped is undefined, as for every reader of maps.
-            unsafe { MmapedSafetensors::new(file) }.map_err(|e| CheckpointError::Malformed {
+            safetensors_header::check(file)?;
+            let malformed = |reason: String| CheckpointError::Malformed {
                 path: file.clone(),
                 kind: "safetensors file",
-                reason: plain(&e),
-            })?;
+                reason,
+            };
+            // SAFETY: the map is read only; a file changed by someone else
+            // while it is mapped is undefined, as for every reader of maps.
+            let one = unsafe { MmapedSafetensors::new(file) }
+                .map_err(|e| malformed(format!("its header is refused: {}", plain(e))))?;
+            for (name, _) in one.tensors() {
+                if let Some(other) = homes.insert(name.clone(), file) {
+                    let other = other.display();
+                    return Err(malformed(format!(
+                        "tensor {name} is in two files, here and {other}"
+                    )));
+                }
+            }
         }
         // SAFETY: as above.
-        let map = unsafe { MmapedSafetensors::multi(files) }.map_err(|e| {
-            CheckpointError::Malformed {
+        let map =
+            unsafe { MmapedSafetensors::multi(files) }.map_err(|e| CheckpointError::Malformed {
                 path: path.to_path_buf(),
                 kind: "set of safetensors files",
-                reason: plain(&e),
-            }
-        })?;
+                reason: plain(e).to_string(),
+            })?;
         let prefix = ["transformer.", ""]
             .into_iter()
             .find(|p| map.get(&format!("{p}wte.weight")).is_ok())
@@ -249,10 +261,4 @@ impl Weights {
             None => Ok(()),
         }
     }
-}
-
-/// candle's message without the backtrace that it may carry.
-fn plain(error: &candle_core::Error) -> String {
-    let text = error.to_string();
-    text.lines().next().unwrap_or_default().to_owned()
 }
