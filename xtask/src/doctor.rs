@@ -3,6 +3,8 @@
 use std::path::Path;
 use std::process::Command;
 
+use assay_record::wire::in_one_line;
+
 use crate::bars::{human_bytes, table};
 use crate::{Ending, fetch, plan, workspace};
 
@@ -76,6 +78,6 @@ fn hub() -> String {
     match fetch::reachable() {
         Ok(None) => "reachable".to_owned(),
         Ok(Some(reason)) => format!("not reachable: {reason}"),
-        Err(error) => format!("not known: {error:#}"),
+        Err(error) => format!("not known: {}", in_one_line(error.as_ref())),
     }
 }

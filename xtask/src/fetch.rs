@@ -23,7 +23,7 @@ pub(crate) struct Options {
     /// Accept the terms of a licence by its name.
     #[arg(long, value_name = "LICENCE")]
     accept: Vec<String>,
-    /// Write new hashes into registry/models.lock.toml.
+    /// Take branches at their newest commit and rewrite their lock entries.
     #[arg(long)]
     update_lock: bool,
 }

@@ -20,6 +20,7 @@ mod workspace;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use assay_record::wire::in_one_line;
 use clap::{Args, Parser, Subcommand};
 
 /// How a command ended.
@@ -90,7 +91,7 @@ fn main() -> ExitCode {
         Ok(Ending::Held) => ExitCode::SUCCESS,
         Ok(Ending::Failed) => ExitCode::from(1),
         Err(error) => {
-            eprintln!("error: {error:#}");
+            eprintln!("error: {}", in_one_line(error.as_ref()));
             ExitCode::from(2)
         }
     }

@@ -1,11 +1,11 @@
 //! What a run will do, said before it does it: which models are here, what is
 //! to be fetched, what memory and time the work takes, and what cannot run.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use anyhow::bail;
-use assay_record::wire::Event;
+use assay_record::wire::{Event, in_one_line};
 use assay_source::{Lock, ModelCache, Plan, Registry, ResolvedModel, plan, resolve};
 
 use crate::bars::{human_bytes, human_seconds, table};
@@ -15,6 +15,9 @@ use crate::{fetch, worker, workspace};
 pub(crate) struct Candidate {
     /// As asked for.
     pub(crate) name: String,
+    /// What records and the report call it: a path says where a model lies on
+    /// this machine, which is not what was measured.
+    pub(crate) label: String,
     /// Here with hashes, or why not.
     pub(crate) state: Result<Ready, String>,
 }
@@ -26,13 +29,34 @@ pub(crate) struct Ready {
     seconds: BTreeMap<String, f64>,
 }
 
-/// The models asked for, or the registry's default ones.
+/// The models asked for, each once, or the registry's default ones.
 pub(crate) fn select(asked: &[String], registry: &Registry) -> Vec<String> {
     if asked.is_empty() {
         registry.defaults().map(|m| m.name.clone()).collect()
     } else {
-        asked.to_vec()
+        once(asked)
     }
+}
+
+/// A list without repetitions, in its order.
+pub(crate) fn once(names: &[String]) -> Vec<String> {
+    let mut seen = BTreeSet::new();
+    names.iter().filter(|n| seen.insert(*n)).cloned().collect()
+}
+
+/// A model's name without the folders that it lies in.
+fn label(name: &str) -> String {
+    let path = Path::new(name);
+    if !path.exists() {
+        return name.to_owned();
+    }
+    // "." has a name of its own only when it is made absolute.
+    let path = path.canonicalize().unwrap_or_else(|_| path.to_path_buf());
+    let file = path
+        .file_name()
+        .unwrap_or(path.as_os_str())
+        .to_string_lossy();
+    file.strip_suffix(".gguf").unwrap_or(&file).to_owned()
 }
 
 /// Fetches what is missing and finds out what can run.
@@ -65,6 +89,7 @@ pub(crate) fn prepare(
         };
         candidates.push(Candidate {
             name: name.clone(),
+            label: label(name),
             state,
         });
     }
@@ -140,7 +165,7 @@ fn ready(
         }
         Ok(())
     })
-    .map_err(|e| format!("{e:#}"))?;
+    .map_err(|e| in_one_line(e.as_ref()))?;
     let Some((memory, seconds)) = described else {
         return Err("the worker did not describe it".to_owned());
     };

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::bail;
-use assay_record::wire::{Event, ModelFile, RunRequest};
-use assay_record::{NotRun, Store};
+use assay_record::NotRun;
+use assay_record::wire::{Event, ModelFile, RunRequest, in_one_line};
 
 use crate::bars::{Bar, human_seconds, table};
 use crate::manifest::{self, Manifest, Measured, Outcomes};
@@ -47,6 +47,7 @@ pub(crate) fn reproduce(options: &Options) -> anyhow::Result<Ending> {
         offline: options.offline,
         place: &options.place,
     };
+    let _held = options.place.hold()?;
     let manifest = run.measure()?;
     manifest.save(&options.place.folder())?;
     stats::summarise(&options.place, &manifest)?;
@@ -71,7 +72,6 @@ impl Run<'_> {
     /// Measures every model that can be measured here.
     pub(crate) fn measure(&self) -> anyhow::Result<Manifest> {
         let folder = self.place.folder();
-        Store::open(&folder)?;
         let worker = workspace::program("assay-worker")?;
         let known = worker::experiments(&worker)?;
         let experiments = if self.experiments.is_empty() {
@@ -83,7 +83,7 @@ impl Run<'_> {
                     known.join(", ")
                 );
             }
-            self.experiments.to_vec()
+            plan::once(self.experiments)
         };
         let (registry, _, _) = workspace::models()?;
         let names = plan::select(self.models, &registry);
@@ -124,11 +124,11 @@ fn measure_one(
     worker: &Path,
     manifest: &mut Manifest,
 ) -> anyhow::Result<()> {
-    let name = candidate.name;
+    let (name, label) = (candidate.name, candidate.label);
     let not_run = |manifest: &mut Manifest, experiment: &str, reason: &str| {
         if let Some(outcomes) = manifest.experiments.get_mut(experiment) {
             outcomes.not_run.push(NotRun {
-                model: name.clone(),
+                model: label.clone(),
                 reason: reason.to_owned(),
             });
         }
@@ -165,10 +165,13 @@ fn measure_one(
                     format!("{name}: {experiment} is in the store")
                 });
                 if let Some(outcomes) = manifest.experiments.get_mut(&experiment) {
-                    outcomes.measured.push(Measured {
-                        model: name.clone(),
-                        record,
-                    });
+                    // Two ways to one model lead to one record.
+                    if outcomes.measured.iter().all(|m| m.record != record) {
+                        outcomes.measured.push(Measured {
+                            model: label.clone(),
+                            record,
+                        });
+                    }
                 }
             }
             Event::Refused { experiment, reason } => {
@@ -181,7 +184,7 @@ fn measure_one(
     });
     drop(bar);
     if let Err(error) = ended {
-        let reason = format!("{error:#}");
+        let reason = in_one_line(error.as_ref());
         // A store that is held or cannot be written stops the run; a model
         // that cannot be read is that model's row.
         if open.is_empty() || is_about_the_store(&reason) {

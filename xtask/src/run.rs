@@ -28,6 +28,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<Ending> {
         offline: options.offline,
         place: &options.place,
     };
+    let _held = options.place.hold()?;
     let mut measured = run.measure()?;
     let folder = options.place.folder();
     // The other experiments of the last run stay as they are.

@@ -6,6 +6,9 @@ use crate::manifest::Manifest;
 use crate::{Ending, Place, worker, workspace};
 
 pub(crate) fn stats(place: &Place) -> anyhow::Result<Ending> {
+    // Loaded first, so that a mistyped folder is not made.
+    Manifest::load(&place.folder())?;
+    let _held = place.hold()?;
     let manifest = Manifest::load(&place.folder())?;
     summarise(place, &manifest)?;
     Ok(Ending::Held)

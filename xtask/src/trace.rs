@@ -17,8 +17,13 @@ pub(crate) struct Options {
     /// A registry name, a model's folder, or a GGUF file.
     model: String,
     /// Token ids, separated by commas.
-    #[arg(long, conflicts_with = "prompt", required_unless_present = "prompt")]
-    ids: Option<String>,
+    #[arg(
+        long,
+        value_delimiter = ',',
+        conflicts_with = "prompt",
+        required_unless_present = "prompt"
+    )]
+    ids: Vec<u32>,
     /// A text.
     #[arg(long)]
     prompt: Option<String>,
@@ -39,20 +44,16 @@ pub(crate) fn trace(options: &Options) -> anyhow::Result<Ending> {
         let model = resolve(&registry, &lock, &cache, &options.model)?.verify()?;
         model.location().to_path_buf()
     };
-    let (location, out) = (
-        location.display().to_string(),
-        options.out.display().to_string(),
-    );
-    let mut arguments = vec!["trace", &location, "--out", &out];
-    if let Some(ids) = &options.ids {
-        arguments.extend(["--ids", ids]);
-    }
-    if let Some(prompt) = &options.prompt {
-        arguments.extend(["--prompt", prompt]);
-    }
-    for glob in &options.sites {
-        arguments.extend(["--sites", glob]);
-    }
+    // Joined by "=", so that a value may begin with a dash.
+    let mut arguments = vec![
+        "trace".to_owned(),
+        format!("--out={}", options.out.display()),
+    ];
+    arguments.extend(options.ids.iter().map(|id| format!("--ids={id}")));
+    arguments.extend(options.prompt.iter().map(|text| format!("--prompt={text}")));
+    arguments.extend(options.sites.iter().map(|glob| format!("--sites={glob}")));
+    arguments.extend(["--".to_owned(), location.display().to_string()]);
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let worker = workspace::program("assay-worker")?;
     let mut bar = Bar::new(&options.model);
     worker::talk(&worker, &arguments, None, &mut |event| {
@@ -62,6 +63,6 @@ pub(crate) fn trace(options: &Options) -> anyhow::Result<Ending> {
         Ok(())
     })?;
     drop(bar);
-    eprintln!("written: {out}");
+    eprintln!("written: {}", options.out.display());
     Ok(Ending::Held)
 }

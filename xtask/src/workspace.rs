@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, bail};
+use assay_record::{Store, UnitLock};
 use assay_source::{Lock, ModelCache, Registry};
 
 use crate::Place;
@@ -40,6 +41,12 @@ impl Place {
         self.store
             .clone()
             .unwrap_or_else(|| root().join(".assay").join("store"))
+    }
+
+    /// Holds the store for one run: two at once would take each other's
+    /// list and summaries for their own.
+    pub(crate) fn hold(&self) -> anyhow::Result<UnitLock> {
+        Ok(Store::open(&self.folder())?.lock("last-run")?)
     }
 
     /// Folder of the summaries of the last run.

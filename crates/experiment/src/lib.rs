@@ -4,7 +4,7 @@
 mod error;
 mod session;
 
-use assay_record::{ExperimentSpec, NotRun, PromptSet, Record, Sample, Summary};
+use assay_record::{ExperimentSpec, ModelFacts, NotRun, PromptSet, Record, Sample, Summary};
 
 pub use error::ExperimentError;
 pub use session::{Session, Tokenised};
@@ -24,6 +24,10 @@ pub trait Experiment: Sync {
     /// About how many whole passes over its prompts `measure` makes on a model
     /// of `n_layers` blocks: for the plan's estimate of time.
     fn passes(&self, n_layers: usize) -> f64;
+
+    /// Bytes of memory that `measure` takes beyond the model's f32 weights and
+    /// the activations of a pass: for the plan.
+    fn extra_memory(&self, facts: &ModelFacts) -> u64;
 
     /// Announces the passes that `measure` will ask for, so that experiments
     /// with the same prompts share them.

@@ -152,7 +152,10 @@ fn differences(found: &Expected, expected: &Expected) -> Vec<Difference> {
             }),
         }
     }
-    let new = found.numbers.keys().filter(|id| !expected.numbers.contains_key(*id));
+    let new = found
+        .numbers
+        .keys()
+        .filter(|id| !expected.numbers.contains_key(*id));
     differences.extend(new.map(|id| Difference::New { name: id.clone() }));
     for (key, e) in &expected.verdicts {
         match found.verdicts.get(key) {

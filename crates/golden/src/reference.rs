@@ -38,11 +38,10 @@ pub fn compare_record(record: &Record, golden: &Path) -> Result<Option<Finding>,
         path: path.clone(),
         source,
     })?;
-    let reference: Reference =
-        serde_json::from_str(&text).map_err(|e| GoldenError::Malformed {
-            path: path.clone(),
-            reason: e.to_string(),
-        })?;
+    let reference: Reference = serde_json::from_str(&text).map_err(|e| GoldenError::Malformed {
+        path: path.clone(),
+        reason: e.to_string(),
+    })?;
     let mut finding = Finding {
         scope,
         compared: 0,

@@ -61,7 +61,11 @@ mod tests {
     #[track_caller]
     fn check(pattern: &str, expected: bool) {
         let site = BlockSite::ResidPost.at(12);
-        assert_eq!(SitePattern::new(pattern).matches(site), expected, "{pattern}");
+        assert_eq!(
+            SitePattern::new(pattern).matches(site),
+            expected,
+            "{pattern}"
+        );
     }
 
     #[test]

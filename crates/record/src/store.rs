@@ -83,8 +83,7 @@ impl Store {
             reason,
         };
         let text = std::fs::read_to_string(&path).map_err(RecordError::io("read", &path))?;
-        let file: RecordFile =
-            serde_json::from_str(&text).map_err(|e| malformed(e.to_string()))?;
+        let file: RecordFile = serde_json::from_str(&text).map_err(|e| malformed(e.to_string()))?;
         if file.format != FORMAT {
             return Err(RecordError::Version {
                 path,

@@ -431,9 +431,7 @@ impl Summary {
                 })
             }
         };
-        let text = |text: &str, place: &str| {
-            placeholders(text).try_for_each(|id| known(id, place))
-        };
+        let text = |text: &str, place: &str| placeholders(text).try_for_each(|id| known(id, place));
         for table in &self.tables {
             let place = format!("table {}", table.id);
             text(&table.caption, &place)?;

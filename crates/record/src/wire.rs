@@ -5,6 +5,24 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+/// An error and its causes in one line, for [`Event::Failed`] and the user's
+/// terminal. Words of a cause that stand in the line already are not said
+/// again: most errors of assay quote the system's word themselves.
+#[must_use]
+pub fn in_one_line(error: &dyn std::error::Error) -> String {
+    let mut line = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let words = error.to_string();
+        if !line.contains(&words) {
+            line.push_str(": ");
+            line.push_str(&words);
+        }
+        cause = error.source();
+    }
+    line
+}
+
 /// What one worker process is asked to do with one model.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -16,8 +16,7 @@ pub struct Edit<'a> {
     f: EditFn<'a>,
 }
 
-type EditFn<'a> =
-    Box<dyn FnMut(Option<usize>, &Tensor) -> candle_core::Result<Tensor> + 'a>;
+type EditFn<'a> = Box<dyn FnMut(Option<usize>, &Tensor) -> candle_core::Result<Tensor> + 'a>;
 
 impl<'a> Edit<'a> {
     /// An edit at `site`.

@@ -49,7 +49,13 @@ fn reference(case: &str) -> (Vec<u32>, HashMap<String, Tensor>) {
 
 fn record_all(decoder: &Decoder, ids: &[u32]) -> Trace {
     let sites: BTreeSet<HookSite> = decoder.sites().into_iter().collect();
-    record(decoder, &Pack::new(&[ids.to_vec()]).unwrap(), &sites, vec![]).unwrap()
+    record(
+        decoder,
+        &Pack::new(&[ids.to_vec()]).unwrap(),
+        &sites,
+        vec![],
+    )
+    .unwrap()
 }
 
 fn values(tensor: &Tensor) -> Vec<f64> {
@@ -63,7 +69,13 @@ fn worst(actual: &[f64], expected: &[f64]) -> f64 {
     assert_eq!(actual.len(), expected.len());
     let pairs = actual.iter().zip(expected);
     pairs
-        .map(|(a, e)| if a == e { 0.0 } else { (a - e).abs() / (1.0 + e.abs()) })
+        .map(|(a, e)| {
+            if a == e {
+                0.0
+            } else {
+                (a - e).abs() / (1.0 + e.abs())
+            }
+        })
         .map(|x| if x.is_nan() { f64::INFINITY } else { x })
         .fold(0.0, f64::max)
 }
@@ -84,7 +96,9 @@ fn check_parity(case: &str) {
         overall = overall.max(in_f32);
         // The f64 rerun tells a wrong formula (both off) from rounding (f32 off).
         if in_f32 > TOLERANCE || in_f64 > TOLERANCE {
-            failures.push(format!("{site}: error {in_f32:e} in f32, {in_f64:e} in f64"));
+            failures.push(format!(
+                "{site}: error {in_f32:e} in f32, {in_f64:e} in f64"
+            ));
         }
     }
     println!("{case}: {} sites, worst error {overall:.2e}", names.len());
@@ -109,11 +123,17 @@ fn parts_sum_to_the_residual() {
             let (attn, mlp) = (at(BlockSite::AttnOut), at(BlockSite::MlpOut));
             let sum = ((&pre + &attn).unwrap() + &mlp).unwrap();
             // Only the order of two f64 additions differs: a few 1e-16.
-            assert!(worst(&values(&sum), &values(&post)) < 1e-14, "{case} block {layer}");
+            assert!(
+                worst(&values(&sum), &values(&post)) < 1e-14,
+                "{case} block {layer}"
+            );
             if decoder.config().block == BlockKind::Sequential {
                 let mid = at(BlockSite::ResidMid);
                 let sum = (&pre + &attn).unwrap();
-                assert!(worst(&values(&sum), &values(&mid)) < 1e-14, "{case} block {layer}");
+                assert!(
+                    worst(&values(&sum), &values(&mid)) < 1e-14,
+                    "{case} block {layer}"
+                );
             }
         }
     }
@@ -192,10 +212,18 @@ fn alone_packed_and_reversed_are_bit_identical() {
         let decoder = load(case, DType::F32);
         let sites: BTreeSet<HookSite> = decoder.sites().into_iter().collect();
         let prompts: Vec<Vec<u32>> = (0..12)
-            .map(|i| ids.iter().cycle().skip(i).take(1 + (i * 5) % 9).copied().collect())
+            .map(|i| {
+                ids.iter()
+                    .cycle()
+                    .skip(i)
+                    .take(1 + (i * 5) % 9)
+                    .copied()
+                    .collect()
+            })
             .collect();
         let reversed: Vec<Vec<u32>> = prompts.iter().rev().cloned().collect();
-        let run = |p: &[Vec<u32>]| record(&decoder, &Pack::new(p).unwrap(), &sites, vec![]).unwrap();
+        let run =
+            |p: &[Vec<u32>]| record(&decoder, &Pack::new(p).unwrap(), &sites, vec![]).unwrap();
         let (packed, turned) = (run(&prompts), run(&reversed));
         for (i, prompt) in prompts.iter().enumerate() {
             let alone = run(std::slice::from_ref(prompt));

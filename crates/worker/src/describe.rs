@@ -14,6 +14,7 @@ pub(crate) fn describe(model: &Path) -> anyhow::Result<()> {
     let facts = facts::facts(&checkpoint);
     let rate = matmul_rate()?;
     let mut seconds = BTreeMap::new();
+    let mut extra = 0;
     for name in experiments::names() {
         let declared = experiments::find(name)?;
         let mut tokens = 0;
@@ -25,10 +26,11 @@ pub(crate) fn describe(model: &Path) -> anyhow::Result<()> {
         let embedding = (facts.vocab * facts.d_model) as f64;
         let in_blocks = (facts.parameters as f64 - embedding).max(0.0);
         let flop = 2.0 * in_blocks * tokens as f64 * declared.experiment.passes(facts.n_layers);
+        extra = extra.max(declared.experiment.extra_memory(&facts));
         seconds.insert(name.to_owned(), flop / rate);
     }
     // All weights in f32, one block's copies while loading, activations.
-    let memory = facts.parameters * 4 * 5 / 4 + (256 << 20);
+    let memory = facts.parameters * 4 * 5 / 4 + (256 << 20) + extra;
     emit(&Event::Described {
         facts,
         memory,

@@ -22,7 +22,10 @@ pub(crate) fn find(name: &str) -> anyhow::Result<Declared> {
     let experiment = EXPERIMENTS.iter().find(|e| e.name() == name);
     let experiment = *experiment.ok_or_else(|| {
         let known: Vec<&str> = EXPERIMENTS.iter().map(|e| e.name()).collect();
-        anyhow!("there is no experiment {name}; there are {}", known.join(", "))
+        anyhow!(
+            "there is no experiment {name}; there are {}",
+            known.join(", ")
+        )
     })?;
     let folder = Path::new("experiments").join(name);
     let spec = ExperimentSpec::parse(experiment.spec_text(), &folder.join("experiment.toml"))?;

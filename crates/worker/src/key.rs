@@ -25,7 +25,10 @@ pub(crate) fn key(request: &RunRequest, declared: &Declared) -> RecordKey {
 
 /// The tokenizer's files, or all of them where it lies inside the weights.
 fn tokenizer(request: &RunRequest) -> String {
-    let own = request.files.iter().any(|f| role(&f.path) == FileRole::Tokenizer);
+    let own = request
+        .files
+        .iter()
+        .any(|f| role(&f.path) == FileRole::Tokenizer);
     digest(request, |role| role == FileRole::Tokenizer || !own)
 }
 
@@ -46,7 +49,10 @@ fn role(path: &std::path::Path) -> FileRole {
 }
 
 fn name(path: &std::path::Path) -> String {
-    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+    path.file_name()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned()
 }
 
 /// Device and widest instruction set that candle's matmul picks by itself.

@@ -18,7 +18,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context;
-use assay_record::wire::Event;
+use assay_record::wire::{Event, in_one_line};
 use clap::{Parser, Subcommand};
 
 /// Holds one model and runs experiments on it; started by cargo xtask.
@@ -79,7 +79,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             let _ = emit(&Event::Failed {
-                reason: format!("{error:#}"),
+                reason: in_one_line(error.as_ref()),
             });
             ExitCode::from(2)
         }

@@ -44,17 +44,26 @@ fn present(store: &Store, key: &RecordKey) -> anyhow::Result<Option<String>> {
     match store.get(key) {
         Ok(Some(_)) => Ok(Some(key.id()?)),
         Ok(None) => Ok(None),
-        Err(
-            error @ (RecordError::Damaged { .. }
-            | RecordError::Malformed { .. }
-            | RecordError::Version { .. }),
-        ) => {
+        Err(error) if is_damage(&error) => {
             emit(&Event::Warning {
                 message: format!("{error}; it is computed again"),
             })?;
             Ok(None)
         }
         Err(error) => Err(error.into()),
+    }
+}
+
+/// Is it the file's content that is wrong? A folder that cannot be read is not
+/// mended by computing again.
+fn is_damage(error: &RecordError) -> bool {
+    match error {
+        RecordError::Damaged { .. }
+        | RecordError::Malformed { .. }
+        | RecordError::Version { .. } => true,
+        // Bytes that are no text at all.
+        RecordError::Io { source, .. } => source.kind() == std::io::ErrorKind::InvalidData,
+        _ => false,
     }
 }
 
@@ -145,7 +154,13 @@ fn location(request: &RunRequest) -> anyhow::Result<PathBuf> {
     if let Some(file) = request.files.iter().find(|f| gguf(&f.path)) {
         return Ok(file.path.clone());
     }
-    let first = request.files.first().context("the request names no files")?;
-    let folder = first.path.parent().context("a model's file has no folder")?;
+    let first = request
+        .files
+        .first()
+        .context("the request names no files")?;
+    let folder = first
+        .path
+        .parent()
+        .context("a model's file has no folder")?;
     Ok(folder.to_path_buf())
 }

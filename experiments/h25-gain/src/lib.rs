@@ -11,7 +11,7 @@ mod published;
 mod summarise;
 
 use assay_experiment::{Experiment, ExperimentError, Session};
-use assay_record::{ExperimentSpec, NotRun, PromptSet, Record, Sample, Summary};
+use assay_record::{ExperimentSpec, ModelFacts, NotRun, PromptSet, Record, Sample, Summary};
 
 /// The experiment.
 pub struct H25Gain;
@@ -33,6 +33,14 @@ impl Experiment for H25Gain {
         // One in f32, one in f64 at half the speed, and the clamp: one more
         // for all blocks, and from every block to the end.
         1.0 + 2.0 + 1.0 + n_layers as f64 / 2.0
+    }
+
+    fn extra_memory(&self, facts: &ModelFacts) -> u64 {
+        if measure::runs_in_f64(facts.n_layers, facts.d_model, facts.d_mlp) {
+            facts.parameters * 8
+        } else {
+            0
+        }
     }
 
     fn plan(&self, session: &mut Session, prompts: &PromptSet) -> Result<(), ExperimentError> {

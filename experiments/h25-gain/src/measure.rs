@@ -37,6 +37,12 @@ const F64_LIMIT: u64 = 500_000_000;
 /// Fewest blocks for which the published gain exists.
 const MIN_LAYERS: usize = 3;
 
+/// Is a model of this shape run a second time in f64?
+pub(crate) fn runs_in_f64(n_layers: usize, d_model: usize, d_mlp: usize) -> bool {
+    let per_block = 4 * d_model * d_model + 3 * d_model * d_mlp;
+    (n_layers * per_block) as u64 <= F64_LIMIT
+}
+
 pub(crate) fn plan(session: &mut Session, prompts: &PromptSet) -> Result<(), ExperimentError> {
     let layers = session.decoder().config().n_layers;
     if layers < MIN_LAYERS {
@@ -287,8 +293,7 @@ impl Measuring<'_> {
         samples: &mut [Sample],
     ) -> Result<(), ExperimentError> {
         let config = session.decoder().config();
-        let per_block = 4 * config.d_model * config.d_model + 3 * config.d_model * config.d_mlp;
-        if (config.n_layers * per_block) as u64 > F64_LIMIT {
+        if !runs_in_f64(config.n_layers, config.d_model, config.d_mlp) {
             return Ok(());
         }
         let decoder = session.decoder_f64()?;
