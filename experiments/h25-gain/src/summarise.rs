@@ -201,12 +201,6 @@ fn settings(page: &mut Page, set: Settings, near: f64, inert: f64) -> Result<(),
             &declared,
         ),
         (
-            "settings.majority",
-            "share above which the largest dimensions explain a change",
-            ledger::MAJORITY,
-            &own,
-        ),
-        (
             "rule.high-rho",
             "rho from which a model is high-rho",
             rule::HIGH_RHO,

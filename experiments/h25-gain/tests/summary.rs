@@ -334,12 +334,15 @@ fn clamp_and_ledger_of_a_record() {
     assert_eq!(v.audited, Verdict::Supported);
     let total = 0.03 - 0.15 * cosh;
     check(&s, "h25.made-up-c.ledger.penultimate.total", total, 1e-12);
-    // Shares 0.8 f of wholes -0.15 f: 0.8 Σf² / Σf.
-    let share = 0.8 * (2.0 * fixture::SPREAD).cosh() / cosh;
+    // 0.8 f of -0.15 f; the others the rest. Mean f² is cosh of twice the spread.
+    let three = -0.12 * (2.0 * fixture::SPREAD).cosh();
+    check(&s, "h25.made-up-c.ledger.penultimate.top-3", three, 1e-12);
+    let rest = -0.15 * cosh - three;
+    check(&s, "h25.made-up-c.ledger.penultimate.rest", rest, 1e-12);
     check(
         &s,
-        "h25.made-up-c.ledger.penultimate.top-3.share",
-        share,
+        "h25.made-up-c.ledger.penultimate.excess.mean",
+        three - rest,
         1e-12,
     );
     check(
@@ -358,11 +361,11 @@ fn clamp_and_ledger_of_a_record() {
     check(&s, "h25.made-up-c.ledger.shrinking.blocks", 4.0, 0.0);
     check(
         &s,
-        "h25.made-up-c.ledger.shrinking.top-3.share",
-        share,
+        "h25.made-up-c.ledger.shrinking.top-3",
+        4.0 * three,
         1e-12,
     );
-    let answer = |model: &str| row(&s, "ledger-sources", model).pop().unwrap();
+    let answer = |model: &str| row(&s, "ledger-dimensions", model).pop().unwrap();
     assert_eq!(answer("made-up-a"), "nothing shrinks here");
     assert_eq!(answer("made-up-c"), "yes, most of it");
 }

@@ -1,24 +1,22 @@
 //! The erasure ledger: which terms, dimensions, heads and neurons make the
-//! norm change in the last two blocks.
+//! norm change in the last two blocks, and in all blocks that shrink it.
 //!
 //! |x + A + M|² - |x|² = |A|² + |M|² + 2x·A + 2x·M + 2A·M, in units of |x|².
-//! Only the terms along x can shrink the residual by more than the squares
-//! add. The question whether late shrinkage is the removal of massive
-//! activations becomes a share: how much of 2x·(A + M) falls on the three
-//! largest dimensions of x.
+//! The squares only grow the residual; what shrinks it runs along x. So the
+//! question whether late shrinkage is the removal of massive activations
+//! becomes a difference: 2x·(A + M) on the three largest dimensions of x, less
+//! that on all others. Below 0 in a block that shrinks, the largest dimensions
+//! lose more than all others together. (A share of the whole would have no
+//! bound where the whole is near 0.)
 
 use assay_experiment::ExperimentError;
 use assay_record::Cell;
 use assay_stats as stats;
-use assay_stats::{Bca, StatsError};
 
 use super::models::Measured;
-use super::page::{COUNT, GAIN, Page, SHARE, Stat, must, words};
+use super::page::{COUNT, GAIN, Page, must, words};
 use super::relation::Settings;
-use super::within::RESAMPLES;
-
-/// Share of the change along x above which the largest dimensions explain it.
-pub(crate) const MAJORITY: f64 = 0.5;
+use super::within::{Within, within, write_within};
 
 /// The terms: ending of the measure, and words.
 pub(crate) const TERMS: [(&str, &str); 5] = [
@@ -64,7 +62,7 @@ fn places(m: &Measured<'_>) -> Result<[Place; 3], ExperimentError> {
     ])
 }
 
-/// The answer to the question above, for one block.
+/// The answer to the question above, for one place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Answer {
     NoShrinkage,
@@ -74,12 +72,12 @@ pub(crate) enum Answer {
 }
 
 impl Answer {
-    /// `share` is the interval of the share on the largest dimensions.
-    fn of(shrinks: bool, share: &Stat<Bca>) -> Self {
-        match share {
+    /// `excess` is of the largest dimensions over the others.
+    fn of(shrinks: bool, excess: &Within) -> Self {
+        match &excess.bca {
             _ if !shrinks => Answer::NoShrinkage,
-            Ok(bca) if bca.interval.low > MAJORITY => Answer::Yes,
-            Ok(bca) if bca.interval.high < MAJORITY => Answer::No,
+            Ok(bca) if bca.interval.high < 0.0 => Answer::Yes,
+            Ok(bca) if bca.interval.low > 0.0 => Answer::No,
             _ => Answer::Open,
         }
     }
@@ -89,7 +87,7 @@ impl Answer {
             Answer::NoShrinkage => "nothing shrinks here",
             Answer::Yes => "yes, most of it",
             Answer::No => "no, most of it is elsewhere",
-            Answer::Open => "open: the interval holds one half, or there is none",
+            Answer::Open => "open",
         }
     }
 }
@@ -107,12 +105,12 @@ pub(crate) fn write(
     }
     places
         .iter()
-        .map(|place| shares(page, m, place, set))
+        .map(|place| dimensions(page, m, place, set))
         .collect()
 }
 
-/// Writes the shares on the largest dimensions of x and answers the question.
-fn shares(
+/// Writes what falls on the largest dimensions of x and answers the question.
+fn dimensions(
     page: &mut Page,
     m: &Measured<'_>,
     place: &Place,
@@ -120,72 +118,51 @@ fn shares(
 ) -> Result<Answer, ExperimentError> {
     let g = &m.gains;
     let id = |what: &str| g.id(&format!("ledger.{}.{what}", place.id));
-    let what = format!("blocks {}, {}", place.name, g.name);
+    let of = |what: &str| format!("{what}, blocks {}, {}", place.name, g.name);
     let count = place.layers.len() as f64;
-    page.put(&id("blocks"), &what, count, COUNT.drawn(), &g.origin)?;
-    let mut of_three = Err(StatsError::NothingToPermute);
-    for top in ["top-1", "top-3"] {
-        let bca = share(m, place, top, set)?;
-        let part = |get: fn(&Bca) -> f64| bca.as_ref().map(get).map_err(StatsError::clone);
-        for (end, words, value) in [
-            ("share", "share", part(|b| b.estimate)),
-            (
-                "low",
-                "BCa interval, low, of the share",
-                part(|b| b.interval.low),
-            ),
-            (
-                "high",
-                "BCa interval, high, of the share",
-                part(|b| b.interval.high),
-            ),
-        ] {
-            let what = format!("{words} of 2x·(A + M) on the {top} dimensions of x, {what}");
-            let id = id(&format!("{top}.{end}"));
-            page.try_put(&id, &what, value, SHARE, &g.origin)?;
-        }
-        of_three = bca;
+    page.put(
+        &id("blocks"),
+        &of("blocks"),
+        count,
+        COUNT.drawn(),
+        &g.origin,
+    )?;
+    if place.layers.is_empty() {
+        return Ok(Answer::NoShrinkage);
     }
-    Ok(Answer::of(place.shrinks, &of_three))
-}
-
-/// Σ top / Σ whole over blocks and prompts, prompts drawn within categories: a
-/// share of sums, since the share of one prompt has no bound where its whole
-/// is near 0.
-fn share(
-    m: &Measured<'_>,
-    place: &Place,
-    top: &str,
-    set: Settings,
-) -> Result<Stat<Bca>, ExperimentError> {
-    let mut sums = vec![(0.0, 0.0); m.gains.gains.len()]; // [prompt] (top, whole)
+    // [prompt] sums over the blocks, in units of each block's |x|².
+    let mut sums = vec![[0.0; 4]; g.gains.len()]; // top-1, top-3, rest, excess
     for layer in &place.layers {
         let part = |part: &str| m.at(&format!("ledger.{part}-by-layer"), *layer);
-        let (share, attn, mlp) = (part(top)?, part("x-attn")?, part("x-mlp")?);
-        for (sum, (share, along)) in sums.iter_mut().zip(share.iter().zip(attn.iter().zip(&mlp))) {
-            let whole = along.0 + along.1;
-            sum.0 += share * whole;
-            sum.1 += whole;
+        let along = part("x-attn")?.into_iter().zip(part("x-mlp")?);
+        let shares = part("top-1")?.into_iter().zip(part("top-3")?);
+        for (sum, ((attn, mlp), (one, three))) in sums.iter_mut().zip(along.zip(shares)) {
+            let whole = attn + mlp;
+            let rest = whole * (1.0 - three);
+            sum[0] += whole * one;
+            sum[1] += whole * three;
+            sum[2] += rest;
+            sum[3] += whole * three - rest;
         }
     }
-    let pooled = |units: &[usize]| {
-        let drawn = || units.iter().filter_map(|unit| sums.get(*unit));
-        let whole: f64 = drawn().map(|sum| sum.1).sum();
-        if whole == 0.0 {
-            return Err(StatsError::ZeroVariance {
-                argument: "the change along x",
-            });
-        }
-        Ok(drawn().map(|sum| sum.0).sum::<f64>() / whole)
-    };
-    let name = format!("h25/bootstrap/{}/ledger/{}/{top}", m.gains.key, place.id);
-    Ok(stats::bootstrap_bca_stratified(
-        &m.gains.strata,
-        pooled,
-        RESAMPLES,
-        set.level(),
-        stats::stream(set.seed, &name),
-    ))
+    for (column, end, what) in [
+        (0, "top-1", "mean 2x·(A + M) on the largest dimension of x"),
+        (
+            1,
+            "top-3",
+            "mean 2x·(A + M) on the three largest dimensions of x",
+        ),
+        (2, "rest", "mean 2x·(A + M) on the other dimensions"),
+    ] {
+        let values: Vec<f64> = sums.iter().map(|sum| sum[column]).collect();
+        page.try_put(&id(end), &of(what), stats::mean(&values), GAIN, &g.origin)?;
+    }
+    let excess: Vec<f64> = sums.iter().map(|sum| sum[3]).collect();
+    let name = format!("{}/ledger/{}", g.key, place.id);
+    let excess = within(&excess, &g.strata, 0.0, &name, set);
+    let what = of("2x·(A + M) on the three largest dimensions less that on the others");
+    write_within(page, &id("excess"), &what, &excess, &g.origin)?;
+    Ok(Answer::of(place.shrinks, &excess))
 }
 
 fn terms(
@@ -293,51 +270,28 @@ fn mean_of_heads(m: &Measured<'_>, place: &str) -> Result<Vec<f64>, ExperimentEr
     Ok(sums.into_iter().map(|sum| sum / prompts).collect())
 }
 
-/// The two tables over measured models with their answers.
+/// The three tables over measured models with their answers.
 pub(crate) fn tables(page: &mut Page, measured: &[Measured<'_>], answers: &[Vec<Answer>]) {
     if measured.is_empty() {
         return;
     }
     let row = |page: &Page, m: &Measured<'_>, (place, name): (&str, &str), ids: &[&str]| {
         let cell = |id: &&str| {
-            let reason = if id.starts_with("top") {
-                "the change along x allows no interval"
-            } else {
-                "recorded in the last two blocks only"
-            };
-            page.cell(&m.gains.id(&format!("ledger.{place}.{id}")), reason)
+            let id = m.gains.id(&format!("ledger.{place}.{id}"));
+            page.cell(&id, "no block, or no interval")
         };
         let mut cells = vec![words(&m.gains.name), words(name)];
         cells.extend(ids.iter().map(cell));
         cells
     };
-    let mut terms: Vec<Vec<Cell>> = Vec::new();
-    let mut sources: Vec<Vec<Cell>> = Vec::new();
-    for (m, answers) in measured.iter().zip(answers) {
-        for place in [PENULTIMATE, LAST] {
-            let ids = ["attn", "mlp", "x-attn", "x-mlp", "attn-mlp", "total"];
-            terms.push(row(page, m, place, &ids));
-        }
-        for (place, answer) in [PENULTIMATE, LAST, SHRINKING].into_iter().zip(answers) {
-            let ids = [
-                "blocks",
-                "top-1.share",
-                "top-3.share",
-                "top-3.low",
-                "top-3.high",
-                "heads.lowest",
-                "heads.lowest-share",
-                "heads.negative",
-                "heads.count",
-                "neurons.negative",
-                "neurons.positive",
-                "neurons.ten-most-negative",
-            ];
-            let mut cells = row(page, m, place, &ids);
-            cells.push(words(answer.words()));
-            sources.push(cells);
-        }
-    }
+    let both = |page: &Page, ids: &[&str]| -> Vec<Vec<Cell>> {
+        let places = measured.iter().flat_map(|m| [(m, PENULTIMATE), (m, LAST)]);
+        places.map(|(m, place)| row(page, m, place, ids)).collect()
+    };
+    let terms = both(
+        page,
+        &["attn", "mlp", "x-attn", "x-mlp", "attn-mlp", "total"],
+    );
     page.table(
         "ledger-terms",
         "Erasure ledger: what changes the squared norm",
@@ -348,22 +302,64 @@ pub(crate) fn tables(page: &mut Page, measured: &[Measured<'_>], answers: &[Vec<
         ],
         terms,
     );
+    let mut dimensions = Vec::new();
+    for (m, answers) in measured.iter().zip(answers) {
+        for (place, answer) in [PENULTIMATE, LAST, SHRINKING].into_iter().zip(answers) {
+            let ids = [
+                "blocks",
+                "top-1",
+                "top-3",
+                "rest",
+                "excess.mean",
+                "excess.low",
+                "excess.high",
+            ];
+            let mut cells = row(page, m, place, &ids);
+            cells.push(words(answer.words()));
+            dimensions.push(cells);
+        }
+    }
     page.table(
-        "ledger-sources",
-        "Erasure ledger: who acts along the residual",
-        "Shares of 2x·(A + M) on the largest and the three largest dimensions of x, which stand \
-         for massive activations, pooled over prompts, with the BCa interval of the latter at \
-         level {h25.settings.level}. Shares of heads in 2x·A and of neurons in 2x·M are in units \
-         of |x|²; head numbers count from 0. The answer is yes where the interval lies above \
-         {h25.settings.majority}, no where it lies below.",
+        "ledger-dimensions",
+        "Erasure ledger: is late shrinkage the removal of massive activations?",
+        "2x·(A + M) in units of |x|² at the last token, by dimension of x; the three largest \
+         dimensions stand for massive activations. Means over prompts, summed over blocks where \
+         there are several. Difference: three largest less all others, with its BCa interval at \
+         level {h25.settings.level}. Where blocks shrink the residual, the answer is yes if the \
+         interval lies below 0, no if it lies above, else open.",
         &[
             "Model",
             "Block",
             "#Blocks",
-            "#Top dimension",
-            "#Top three",
+            "#Largest dimension",
+            "#Three largest",
+            "#All others",
+            "#Difference",
             "#Low",
             "#High",
+            "Answer",
+        ],
+        dimensions,
+    );
+    let sources = [
+        "heads.lowest",
+        "heads.lowest-share",
+        "heads.negative",
+        "heads.count",
+        "neurons.negative",
+        "neurons.positive",
+        "neurons.ten-most-negative",
+    ];
+    let sources = both(page, &sources);
+    page.table(
+        "ledger-sources",
+        "Erasure ledger: heads and neurons along the residual",
+        "Shares of heads in 2x·A and of neurons in 2x·M at the last token, means over prompts in \
+         units of |x|². Heads are numbered from 0; the lowest has the most negative share. \
+         Neurons: sums of their negative and positive shares, and of the ten most negative.",
+        &[
+            "Model",
+            "Block",
             "#Lowest head",
             "#Its share",
             "#Negative heads",
@@ -371,7 +367,6 @@ pub(crate) fn tables(page: &mut Page, measured: &[Measured<'_>], answers: &[Vec<
             "#Negative neurons",
             "#Positive neurons",
             "#Ten lowest neurons",
-            "Is late shrinkage the removal of massive activations?",
         ],
         sources,
     );
