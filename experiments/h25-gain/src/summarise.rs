@@ -7,6 +7,7 @@
 //! declared beforehand.
 
 mod across;
+mod claims;
 mod clamp;
 mod comparisons;
 mod errata;
@@ -91,24 +92,21 @@ pub(crate) fn summarise(
     for (model, row) in printed.iter().zip(&sweep.models) {
         growth::write_published(&mut page, model, row)?;
     }
-    let mut candidates = verdicts::across(&of_sweep);
-    candidates.extend(verdicts::across(&of_run));
-    candidates.extend(
-        tested
-            .iter()
-            .flat_map(|(m, test)| verdicts::by_rho(m, test)),
-    );
+    let mut candidates = claims::across(&of_sweep);
+    candidates.push(claims::other_models(
+        applied.sixteen.verdict.to_string(),
+        applied.other_models.clone(),
+        &Origin::published(&published.sixteen_models.source),
+    ));
+    candidates.extend(claims::across(&of_run));
+    candidates.extend(tested.iter().flat_map(|(m, test)| claims::by_rho(m, test)));
     let mut answers = Vec::new();
     for m in &measured {
         growth::write(&mut page, m)?;
         let stack = growth::stack(&mut page, m, set)?;
-        candidates.push(verdicts::stack(
-            &m.gains,
-            &stack,
-            &growth::stack_id(&m.gains),
-        ));
+        candidates.push(claims::stack(&m.gains, &stack, &growth::stack_id(&m.gains)));
         let clamp = clamp::write(&mut page, m, inert, set)?;
-        candidates.push(verdicts::clamp(&m.gains, &clamp, inert, &clamp::id(m)));
+        candidates.push(claims::clamp(&m.gains, &clamp, inert, &clamp::id(m)));
         answers.push(ledger::write(&mut page, m, set)?);
     }
     verdicts::judge(&mut page, &spec, candidates)?;

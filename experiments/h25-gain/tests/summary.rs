@@ -127,6 +127,15 @@ fn published_verdicts() {
     );
     let v = verdict(&s, "h25.rho-at-fixed-depth", "published: the Pythia sweep");
     assert_eq!(v.audited, Verdict::Inconclusive);
+    let v = verdict(
+        &s,
+        "h25.rho-predicts-gain",
+        "published: the author's other models",
+    );
+    assert_eq!(
+        (v.as_published.as_str(), v.audited),
+        ("NOT_VALIDATED", Verdict::Inconclusive)
+    );
     for (claim, model, expected) in [
         ("h25.high-rho-dampens", "pythia-410m", Verdict::Supported),
         ("h25.low-rho-expands", "pythia-410m", Verdict::NotApplicable),
@@ -486,4 +495,18 @@ fn figures_show_measured_models_where_there_are_any() {
         "ledger-made-up-a",
     ];
     assert_eq!(ids(&summary(&three()[..1])), measured);
+}
+
+#[test]
+fn a_model_whose_norm_is_forced_is_reported_and_not_tested() {
+    let mut records = three();
+    records[0].facts.norm = "LayerNorm, post".to_owned();
+    let s = summary(&records);
+    check(&s, "h25.rule.measured.n", 2.0, 0.0);
+    let mean = 1.2 * fixture::SPREAD.cosh();
+    check(&s, "h25.made-up-a.gain.as-published.mean", mean, 1e-12);
+    for claim in ["h25.low-rho-expands", "h25.stack-dampens"] {
+        let v = verdict(&s, claim, "measured: made-up-a");
+        assert_eq!(v.audited, Verdict::NotApplicable);
+    }
 }

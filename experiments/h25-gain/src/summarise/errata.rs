@@ -6,13 +6,13 @@ use assay_stats as stats;
 
 use super::across::Body;
 use super::growth;
-use super::models::{Measured, ModelGains};
+use super::models::{Measured, ModelGains, slug};
 use super::page::{COUNT, NOISE, Origin, PLAIN, Page, R, must, shown};
 use super::printed::Applied;
 use super::relation::{Settings, critical_r};
 use super::rule::{PrintedVerdict, published_rule};
 use super::within::log_gain_id;
-use crate::published::Published;
+use crate::published::{Published, SweepModel};
 
 /// Writes all four; the numbers of all sections must have been written.
 pub(crate) fn write(
@@ -51,7 +51,7 @@ fn e1(
     measured: &[Measured<'_>],
 ) -> Result<Erratum, ExperimentError> {
     let models = &published.pythia_sweep.models;
-    let from_end = |short: usize, mean: fn(&crate::published::SweepModel) -> f64| {
+    let from_end = |short: usize, mean: fn(&SweepModel) -> f64| {
         let gaps = models.iter().filter_map(|m| {
             let layer = m.gain_by_layer.len().checked_sub(short)?;
             Some((m.gain_by_layer.get(layer)? - mean(m)).abs())
@@ -86,10 +86,10 @@ fn e1(
     for hooked in &hooks.models {
         let id = format!(
             "h25.published.{}.hooks.last-block.mean",
-            super::models::slug(&hooked.model)
+            slug(&hooked.model)
         );
         if let Some(swept) = models.iter().find(|m| m.model == hooked.model) {
-            let key = super::models::slug(&swept.model);
+            let key = slug(&swept.model);
             evidence.push_str(&format!(
                 " {}: {} in the sweep, {} by hooks on the last two blocks' outputs, {} with the \
                  final norm.",

@@ -3,6 +3,7 @@
 use assay_experiment::ExperimentError;
 use assay_record::Cell;
 use assay_stats as stats;
+use assay_stats::Interval;
 
 use super::across::Body;
 use super::page::{COUNT, Origin, P, Page, R, SHARE, Stat, words};
@@ -19,6 +20,10 @@ pub(crate) struct Applied {
     pub(crate) sweep: Printed,
     /// The first run: the same models, with the final norm in the gain.
     pub(crate) first_run: Printed,
+    pub(crate) sixteen: Printed,
+    /// r of rho and log gain on the author's other models without post-LN, its
+    /// interval, and its permutation p.
+    pub(crate) other_models: Stat<(f64, Interval, f64)>,
 }
 
 /// One row: where it is in ids, its name, the rule's outcome, what was printed.
@@ -45,9 +50,12 @@ pub(crate) fn write(
     let (other_rho, other_gain): (Vec<f64>, Vec<f64>) =
         sixteen.models.iter().map(|m| (m.rho, m.gain)).unzip();
     let of_sweep = Origin::published(&sweep.source);
+    let from_author = Origin::published(&sixteen.source);
     let applied = Applied {
         sweep: published_rule(&rho, &column(|m| m.gain_mean)),
         first_run: published_rule(&rho, &column(|m| m.gain_with_final_norm_mean)),
+        sixteen: published_rule(&other_rho, &other_gain),
+        other_models: audit_of_sixteen(page, &sixteen.models, &from_author, set)?,
     };
     let mut rows = vec![
         Row {
@@ -68,8 +76,8 @@ pub(crate) fn write(
             id: "sixteen",
             name: "the author's other models",
             printed: &sixteen.author_verdict,
-            outcome: published_rule(&other_rho, &other_gain),
-            origin: Origin::published(&sixteen.source),
+            outcome: applied.sixteen.clone(),
+            origin: from_author,
         },
     ];
     if !measured.models.is_empty() {
@@ -116,12 +124,6 @@ pub(crate) fn write(
     ] {
         page.put(&format!("h25.rule.{id}"), what, value, style, origin)?;
     }
-    audit_of_sixteen(
-        page,
-        &sixteen.models,
-        &Origin::published(&sixteen.source),
-        set,
-    )?;
     let cells = rows
         .iter()
         .map(|row| cells(page, row))
@@ -198,7 +200,7 @@ fn audit_of_sixteen(
     models: &[RhoGain],
     origin: &Origin,
     set: Settings,
-) -> Result<(), ExperimentError> {
+) -> Result<Stat<(f64, Interval, f64)>, ExperimentError> {
     let kept = models
         .iter()
         .filter(|m| !POST_NORM.contains(&m.model.as_str()));
@@ -210,18 +212,21 @@ fn audit_of_sixteen(
         .clone()
         .and_then(|r| stats::fisher_interval(r.r, rho.len(), set.level()));
     let low = interval.clone().map(|i| i.low);
+    let high = interval.clone().map(|i| i.high);
+    let p = permutation.map(|p| p.p);
+    let r = r.map(|r| r.r);
     let detectable = stats::detectable_correlation(rho.len(), set.alpha, POWER);
     for (id, what, value, style) in [
         ("n", "models without post-LN", Ok(rho.len() as f64), COUNT),
-        ("r", "Pearson r", r.map(|r| r.r), R),
+        ("r", "Pearson r", r.clone(), R),
         (
             "permutation-p",
             "p of Pearson r, permutation",
-            permutation.map(|p| p.p),
+            p.clone(),
             P.drawn(),
         ),
         ("low", "r, interval low", low, R),
-        ("high", "r, interval high", interval.map(|i| i.high), R),
+        ("high", "r, interval high", high, R),
         ("detectable", "detectable r", detectable, R),
     ] {
         let what = format!("{what}, rho and log gain, the author's other models without post-LN");
@@ -233,5 +238,5 @@ fn audit_of_sixteen(
             origin,
         )?;
     }
-    Ok(())
+    Ok(r.and_then(|r| Ok((r, interval?, p?))))
 }

@@ -11,254 +11,34 @@ use assay_record::{ClaimVerdict, Direction, ExperimentSpec, Verdict};
 use assay_stats as stats;
 use assay_stats::{Evidence, Interval};
 
-use super::across::Body;
-use super::models::ModelGains;
-use super::page::{Origin, P, Page, Stat, must, shown};
-use super::relation::{Partial, Relation, Scale};
-use super::rule::{is_high, model_word, published_rule};
-use super::within::{Within, log_gain_id};
+use super::page::{Origin, P, Page, must, shown};
 
 /// A claim on one body of data, before Holm's correction.
 pub(crate) struct Candidate {
-    claim: &'static str,
-    /// "published" or "measured".
-    body: &'static str,
-    data: String,
-    as_published: String,
-    finding: Finding,
+    pub(crate) claim: &'static str,
+    /// Claims of one family are corrected together on each body of data.
+    pub(crate) body: &'static str,
+    pub(crate) data: String,
+    pub(crate) as_published: String,
+    pub(crate) finding: Finding,
 }
 
 /// What there is to judge.
-enum Finding {
+pub(crate) enum Finding {
     Tested(Tested),
     /// No test: the verdict and why.
     Settled(Verdict, String),
 }
 
 /// An estimate with its interval and its p before correction.
-struct Tested {
+pub(crate) struct Tested {
     /// Id under which `.holm-p` is written.
-    id: String,
-    estimate: f64,
-    interval: Interval,
-    p: f64,
-    because: String,
-    origin: Origin,
-}
-
-/// What the publication says of claims that it never tested.
-const NOT_STATED: &str = "not stated";
-
-/// The two claims across models on one body of data.
-pub(crate) fn across(body: &Body<'_>) -> Vec<Candidate> {
-    let rho: Vec<f64> = body.models.iter().map(|m| m.rho).collect();
-    let gain: Vec<f64> = body.models.iter().map(|m| m.mean).collect();
-    let candidate = |claim, as_published: String, finding| Candidate {
-        claim,
-        body: body.id,
-        data: body.data.to_owned(),
-        as_published,
-        finding,
-    };
-    let printed = published_rule(&rho, &gain).verdict.to_string();
-    let printed = if body.models.is_empty() {
-        Verdict::NotRun.to_string()
-    } else {
-        printed
-    };
-    let [unconditional, at_depth] = match &body.log {
-        Some(relation) => [
-            pearson_finding(body, relation),
-            partial_finding(body, &relation.given_layers),
-        ],
-        None => [(); 2].map(|()| Finding::Settled(Verdict::NotRun, sentence(&body.reason))),
-    };
-    vec![
-        candidate("h25.rho-predicts-gain", printed, unconditional),
-        candidate("h25.rho-at-fixed-depth", NOT_STATED.to_owned(), at_depth),
-    ]
-}
-
-fn pearson_finding(body: &Body<'_>, relation: &Relation) -> Finding {
-    let id = |s: &str| shown(&body.number_id(Scale::Log, s));
-    let because = format!(
-        "r = {} on log gain, interval {} to {}, permutation p = {}; {} models could have shown \
-         |r| of {}.",
-        id("r"),
-        id("low"),
-        id("high"),
-        id("permutation-p"),
-        id("n"),
-        id("detectable"),
-    );
-    let evidence = (|| -> Stat<_> {
-        relation.detectable.clone()?;
-        Ok((
-            relation.pearson.clone()?.r,
-            relation.interval.clone()?,
-            relation.permutation.clone()?.p,
-        ))
-    })();
-    tested(body, "", evidence, because)
-}
-
-fn partial_finding(body: &Body<'_>, partial: &Partial) -> Finding {
-    let id = |s: &str| shown(&body.number_id(Scale::Log, &format!("given-layers.{s}")));
-    let because = format!(
-        "Given L, partial r = {} on log gain, interval {} to {}, Freedman-Lane p = {}; the data \
-         could have shown |r| of {}.",
-        id("r"),
-        id("low"),
-        id("high"),
-        id("permutation-p"),
-        id("detectable"),
-    );
-    let evidence = (|| -> Stat<_> {
-        partial.detectable.clone()?;
-        Ok((
-            partial.r.clone()?.r,
-            partial.interval.clone()?,
-            partial.permutation.clone()?.p,
-        ))
-    })();
-    tested(body, "given-layers.", evidence, because)
-}
-
-fn tested(
-    body: &Body<'_>,
-    part: &str,
-    evidence: Stat<(f64, Interval, f64)>,
-    because: String,
-) -> Finding {
-    match evidence {
-        Ok((estimate, interval, p)) => Finding::Tested(Tested {
-            id: body
-                .number_id(Scale::Log, part)
-                .trim_end_matches('.')
-                .to_owned(),
-            estimate,
-            interval,
-            p,
-            because,
-            origin: body.origin.clone(),
-        }),
-        Err(reason) => Finding::Settled(
-            Verdict::Inconclusive,
-            sentence(&format!("the data are too few for a test: {reason}")),
-        ),
-    }
-}
-
-/// A post-LN model shows nothing about the gain of its blocks.
-fn unless_forced(model: &ModelGains, finding: Finding) -> Finding {
-    if model.post_norm {
-        let why = "The model's norm is forced after every block (post-LN).";
-        return Finding::Settled(Verdict::NotApplicable, why.to_owned());
-    }
-    finding
-}
-
-/// Whether one model stands on the side of 1 that its rho predicts.
-pub(crate) fn by_rho(model: &ModelGains, test: &Within) -> Vec<Candidate> {
-    let id = log_gain_id(model);
-    let claims = [
-        ("h25.high-rho-dampens", true, "below"),
-        ("h25.low-rho-expands", false, "at or above"),
-    ];
-    claims
-        .into_iter()
-        .map(|(claim, high, other_side)| {
-            let finding = if is_high(model.rho) == high {
-                unless_forced(model, mean_finding(model, test, &id, "mean log gain"))
-            } else {
-                let rho = shown(&model.id("rho"));
-                Finding::Settled(
-                    Verdict::NotApplicable,
-                    format!("rho = {rho} is {other_side} {{h25.rule.high-rho}}."),
-                )
-            };
-            let word = match &finding {
-                Finding::Settled(Verdict::NotApplicable, _) => NOT_STATED.to_owned(),
-                _ => model_word(model.mean).to_owned(),
-            };
-            of_model(claim, model, word, finding)
-        })
-        .collect()
-}
-
-/// Whether the whole stack of a measured model dampens; `test` is of the log
-/// growth and stands under `id`.
-pub(crate) fn stack(model: &ModelGains, test: &Within, id: &str) -> Candidate {
-    let finding = mean_finding(model, test, id, "mean log growth");
-    let finding = unless_forced(model, finding);
-    of_model("h25.stack-dampens", model, NOT_STATED.to_owned(), finding)
-}
-
-/// Whether clamping the gain matters; `test` is of the KL against the smallest
-/// effect and stands under `id`.
-///
-/// A KL is never negative, so that a test against 0 could not fail; only a
-/// mean above the smallest effect of interest counts for the claim.
-pub(crate) fn clamp(model: &ModelGains, test: &Within, smallest: f64, id: &str) -> Candidate {
-    let mut finding = mean_finding(model, test, id, "mean KL in nats");
-    if let Finding::Tested(tested) = &mut finding {
-        if tested.estimate <= smallest {
-            tested.p = 1.0;
-        }
-        tested.because.push_str(
-            " The test is against {h25.settings.inert}, since a KL is never negative, and \
-             counts only above it.",
-        );
-    }
-    of_model("h25.gain-matters", model, NOT_STATED.to_owned(), finding)
-}
-
-fn of_model(
-    claim: &'static str,
-    model: &ModelGains,
-    as_published: String,
-    finding: Finding,
-) -> Candidate {
-    let body = if model.published {
-        "published"
-    } else {
-        "measured"
-    };
-    Candidate {
-        claim,
-        body,
-        data: format!("{body}: {}", model.name),
-        as_published,
-        finding,
-    }
-}
-
-fn mean_finding(model: &ModelGains, test: &Within, id: &str, what: &str) -> Finding {
-    let at = |s: &str| shown(&format!("{id}.{s}"));
-    match (&test.test, &test.bca, &test.detectable) {
-        (Ok(t), Ok(bca), Ok(_)) => Finding::Tested(Tested {
-            id: id.to_owned(),
-            estimate: t.estimate,
-            interval: bca.interval,
-            p: t.p,
-            because: format!(
-                "{} = {}, interval {} to {}, t = {}, p = {}; a distance of {} could have been \
-                 shown.",
-                capital(what),
-                at("mean"),
-                at("low"),
-                at("high"),
-                at("t"),
-                at("p"),
-                at("detectable"),
-            ),
-            origin: model.origin.clone(),
-        }),
-        (Err(reason), _, _) | (_, Err(reason), _) | (_, _, Err(reason)) => Finding::Settled(
-            Verdict::Inconclusive,
-            sentence(&format!("the prompts allow no test: {reason}")),
-        ),
-    }
+    pub(crate) id: String,
+    pub(crate) estimate: f64,
+    pub(crate) interval: Interval,
+    pub(crate) p: f64,
+    pub(crate) because: String,
+    pub(crate) origin: Origin,
 }
 
 /// Corrects within families, judges, and writes the verdicts in order.
@@ -353,15 +133,4 @@ fn wire(verdict: stats::Verdict) -> Verdict {
         stats::Verdict::NotApplicable => Verdict::NotApplicable,
         stats::Verdict::NotRun => Verdict::NotRun,
     }
-}
-
-fn capital(text: &str) -> String {
-    let mut chars = text.chars();
-    chars.next().map_or_else(String::new, |first| {
-        first.to_uppercase().chain(chars).collect()
-    })
-}
-
-fn sentence(text: &str) -> String {
-    format!("{}.", capital(text).trim_end_matches('.'))
 }
