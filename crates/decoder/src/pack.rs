@@ -95,7 +95,10 @@ impl Pack {
                     ),
                 });
             }
-            if let Some(id) = self.ids[segment.clone()].iter().find(|id| **id as usize >= vocab) {
+            if let Some(id) = self.ids[segment.clone()]
+                .iter()
+                .find(|id| **id as usize >= vocab)
+            {
                 return Err(DecoderError::Prompt {
                     index,
                     reason: format!("has token {id} and the vocabulary ends at {vocab}"),

@@ -89,7 +89,9 @@ impl Pass<'_> {
         if !self.wants(layer, site) {
             return Ok(value);
         }
-        Ok(self.call(site.at(layer), Some(segment), &value)?.unwrap_or(value))
+        Ok(self
+            .call(site.at(layer), Some(segment), &value)?
+            .unwrap_or(value))
     }
 
     fn call(

@@ -56,13 +56,11 @@ impl Gpt2Block {
         })
     }
 
-    fn attention(
-        &self,
-        pass: &mut Pass,
-        layer: usize,
-        x: &Tensor,
-    ) -> Result<Tensor, DecoderError> {
-        let (scale, normalized) = (BlockSite::Ln1Scale.at(layer), BlockSite::Ln1Normalized.at(layer));
+    fn attention(&self, pass: &mut Pass, layer: usize, x: &Tensor) -> Result<Tensor, DecoderError> {
+        let (scale, normalized) = (
+            BlockSite::Ln1Scale.at(layer),
+            BlockSite::Ln1Normalized.at(layer),
+        );
         let x = self.ln1.hooked(pass, x, scale, normalized)?;
         let rows = x.dim(0)?;
         // Columns are (qkv, head, d_head): Q of all heads, then K, then V.
@@ -92,7 +90,10 @@ impl Block for Gpt2Block {
         let attn_out = self.attention(pass, layer, &x)?;
         let attn_out = pass.block(layer, BlockSite::AttnOut, attn_out)?;
         let resid_mid = pass.block(layer, BlockSite::ResidMid, (attn_out + x)?)?;
-        let (scale, normalized) = (BlockSite::Ln2Scale.at(layer), BlockSite::Ln2Normalized.at(layer));
+        let (scale, normalized) = (
+            BlockSite::Ln2Scale.at(layer),
+            BlockSite::Ln2Normalized.at(layer),
+        );
         let h = self.ln2.hooked(pass, &resid_mid, scale, normalized)?;
         let mlp_out = mlp::plain(pass, layer, &h, (&self.up, self.activation, &self.down))?;
         let mlp_out = pass.block(layer, BlockSite::MlpOut, mlp_out)?;

@@ -42,9 +42,8 @@ impl NeoXBlock {
     ) -> Result<Self, DecoderError> {
         let name = |rest: &str| format!("gpt_neox.layers.{layer}.{rest}");
         let (d, d_mlp) = (config.d_model, config.d_mlp);
-        let linear = |rest: &str, shape, bias| {
-            Linear::load(from, &name(rest), shape, bias, Stored::OutIn)
-        };
+        let linear =
+            |rest: &str, shape, bias| Linear::load(from, &name(rest), shape, bias, Stored::OutIn);
         let bias = config.attention_bias;
         Ok(Self {
             ln1: Norm::load(from, &name("input_layernorm"), config)?,
@@ -67,14 +66,17 @@ impl NeoXBlock {
         x: &Tensor,
         rotary: Option<&Rotary>,
     ) -> Result<Tensor, DecoderError> {
-        let (scale, normalized) = (BlockSite::Ln1Scale.at(layer), BlockSite::Ln1Normalized.at(layer));
+        let (scale, normalized) = (
+            BlockSite::Ln1Scale.at(layer),
+            BlockSite::Ln1Normalized.at(layer),
+        );
         let x = self.ln1.hooked(pass, x, scale, normalized)?;
         let rows = x.dim(0)?;
         // Rows are (head, qkv, d_head), not (qkv, head, d_head): erratum E5.
-        let fused = self
-            .query_key_value
-            .forward(&x)?
-            .reshape((rows, self.n_heads, 3 * self.d_head))?;
+        let fused =
+            self.query_key_value
+                .forward(&x)?
+                .reshape((rows, self.n_heads, 3 * self.d_head))?;
         let part = |i: usize| fused.narrow(2, i * self.d_head, self.d_head);
         let q = pass.block(layer, BlockSite::Q, part(0)?)?;
         let k = pass.block(layer, BlockSite::K, part(1)?)?;
@@ -91,7 +93,10 @@ impl NeoXBlock {
     }
 
     fn mlp(&self, pass: &mut Pass, layer: usize, x: &Tensor) -> Result<Tensor, DecoderError> {
-        let (scale, normalized) = (BlockSite::Ln2Scale.at(layer), BlockSite::Ln2Normalized.at(layer));
+        let (scale, normalized) = (
+            BlockSite::Ln2Scale.at(layer),
+            BlockSite::Ln2Normalized.at(layer),
+        );
         let x = self.ln2.hooked(pass, x, scale, normalized)?;
         mlp::plain(pass, layer, &x, (&self.up, self.activation, &self.down))
     }

@@ -75,7 +75,10 @@ impl LlamaBlock {
         x: &Tensor,
         rotary: Option<&Rotary>,
     ) -> Result<Tensor, DecoderError> {
-        let (scale, normalized) = (BlockSite::Ln1Scale.at(layer), BlockSite::Ln1Normalized.at(layer));
+        let (scale, normalized) = (
+            BlockSite::Ln1Scale.at(layer),
+            BlockSite::Ln1Normalized.at(layer),
+        );
         let x = self.ln1.hooked(pass, x, scale, normalized)?;
         let heads = |projection: &Linear| -> Result<Tensor, DecoderError> {
             let y = projection.forward(&x)?;
@@ -109,9 +112,17 @@ impl Block for LlamaBlock {
         let attn_out = self.attention(pass, layer, &x, rotary)?;
         let attn_out = pass.block(layer, BlockSite::AttnOut, attn_out)?;
         let resid_mid = pass.block(layer, BlockSite::ResidMid, (x + attn_out)?)?;
-        let (scale, normalized) = (BlockSite::Ln2Scale.at(layer), BlockSite::Ln2Normalized.at(layer));
+        let (scale, normalized) = (
+            BlockSite::Ln2Scale.at(layer),
+            BlockSite::Ln2Normalized.at(layer),
+        );
         let h = self.ln2.hooked(pass, &resid_mid, scale, normalized)?;
-        let parts = (&self.gate_proj, self.activation, &self.up_proj, &self.down_proj);
+        let parts = (
+            &self.gate_proj,
+            self.activation,
+            &self.up_proj,
+            &self.down_proj,
+        );
         let mlp_out = mlp::gated(pass, layer, &h, parts)?;
         let mlp_out = pass.block(layer, BlockSite::MlpOut, mlp_out)?;
         pass.block(layer, BlockSite::ResidPost, (resid_mid + mlp_out)?)

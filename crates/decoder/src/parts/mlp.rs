@@ -2,8 +2,7 @@ use assay_checkpoint::Activation;
 use assay_hook_site::BlockSite;
 use candle_core::Tensor;
 
-use super::activation::{activate, bias_activate_in_place, gate_in_place};
-use super::elementwise::on_cpu;
+use super::activation::{activate, gate_by};
 use super::linear::Linear;
 use crate::DecoderError;
 use crate::pass::Pass;
@@ -16,16 +15,12 @@ pub(crate) fn plain(
     x: &Tensor,
     (up, activation, down): (&Linear, Activation, &Linear),
 ) -> Result<Tensor, DecoderError> {
-    let fused = match up.bias() {
-        Some(bias) if !pass.wants(layer, BlockSite::MlpPre) && on_cpu(x) => Some(bias),
-        _ => None,
-    };
-    let post = match fused {
-        Some(bias) => bias_activate_in_place(activation, up.matmul(x)?, bias)?,
-        None => {
-            let pre = pass.block(layer, BlockSite::MlpPre, up.forward(x)?)?;
-            activate(activation, &pre)?
-        }
+    let pre = pass.block(layer, BlockSite::MlpPre, up.forward(x)?)?;
+    let post = if pass.wants(layer, BlockSite::MlpPre) {
+        // The hook may still hold `pre`: the activation works on a copy.
+        activate(activation, pre.copy()?)?
+    } else {
+        activate(activation, pre)?
     };
     let post = pass.block(layer, BlockSite::MlpPost, post)?;
     down.forward(&post)
@@ -40,13 +35,10 @@ pub(crate) fn gated(
 ) -> Result<Tensor, DecoderError> {
     let pre = pass.block(layer, BlockSite::MlpPre, gate.forward(x)?)?;
     let linear = pass.block(layer, BlockSite::MlpPreLinear, up.forward(x)?)?;
-    let post = if !on_cpu(x) {
-        (activate(activation, &pre)? * linear)?
-    } else if pass.wants(layer, BlockSite::MlpPre) {
-        // The hook may still hold `pre`: the gate works on a copy.
-        gate_in_place(activation, pre.copy()?, &linear)?
+    let post = if pass.wants(layer, BlockSite::MlpPre) {
+        gate_by(activation, pre.copy()?, &linear)?
     } else {
-        gate_in_place(activation, pre, &linear)?
+        gate_by(activation, pre, &linear)?
     };
     let post = pass.block(layer, BlockSite::MlpPost, post)?;
     down.forward(&post)

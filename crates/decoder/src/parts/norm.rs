@@ -1,9 +1,12 @@
 use assay_checkpoint::{DecoderConfig, NormKind};
 use assay_hook_site::HookSite;
-use candle_core::{CpuStorage, CustomOp1, D, Layout, Result as CandleResult, Shape, Tensor, bail};
+use candle_core::{
+    CpuStorage, CustomOp1, CustomOp2, CustomOp3, D, Layout, Result as CandleResult, Shape, Tensor,
+    bail,
+};
 use rayon::prelude::*;
 
-use super::elementwise::{RowWithFn, RowsWith, on_cpu, range, rows_per_task};
+use super::elementwise::{Loop, on_cpu, rows_per_task, span, vectorised};
 use super::linear::Load;
 use super::real::Real;
 use crate::DecoderError;
@@ -39,16 +42,15 @@ impl Norm {
     /// x [rows, d_model] -> norm(x) * gain + bias [rows, d_model].
     pub(crate) fn forward(&self, x: &Tensor) -> Result<Tensor, DecoderError> {
         if !on_cpu(x) {
-            let normalized = self.normalize(x, &self.scale(x)?)?;
-            return self.affine(normalized);
+            return self.affine(&self.normalize(x, &self.scale(x)?)?);
         }
         let x = x.contiguous()?;
-        let normalized = x.apply_op1_no_bwd(&Normalize {
-            kind: self.kind,
-            eps: self.eps,
-            scale_only: false,
-        })?;
-        self.affine(normalized)
+        let (kind, eps) = (self.kind, self.eps);
+        let norm = Normalize { kind, eps };
+        Ok(match &self.bias {
+            Some(bias) => x.apply_op3_no_bwd(&self.gain, bias, &norm)?,
+            None => x.apply_op2_no_bwd(&self.gain, &norm)?,
+        })
     }
 
     /// As `forward`, showing the scale and the normalized value on the way.
@@ -71,17 +73,15 @@ impl Norm {
         let shown = pass.at(scale_site, scale)?;
         let normalized = self.normalize(x, &shown)?;
         let normalized = pass.at(normalized_site, normalized)?;
-        // The hook may still hold the tensor: the gain goes onto a copy.
-        self.affine(normalized.copy()?)
+        self.affine(&normalized)
     }
 
     /// sqrt(var + eps), or the root mean square [rows, 1].
     fn scale(&self, x: &Tensor) -> Result<Tensor, DecoderError> {
         if on_cpu(x) {
-            return Ok(x.contiguous()?.apply_op1_no_bwd(&Normalize {
+            return Ok(x.contiguous()?.apply_op1_no_bwd(&Scale {
                 kind: self.kind,
                 eps: self.eps,
-                scale_only: true,
             })?);
         }
         let centred = self.centred(x)?;
@@ -100,39 +100,19 @@ impl Norm {
         })
     }
 
-    /// x * gain + bias over `x` itself, which nobody else may hold.
-    fn affine(&self, x: Tensor) -> Result<Tensor, DecoderError> {
-        if !on_cpu(&x) {
-            let y = x.broadcast_mul(&self.gain)?;
-            return Ok(match &self.bias {
-                Some(b) => y.broadcast_add(b)?,
-                None => y,
-            });
-        }
-        x.inplace_op2(
-            &self.gain,
-            &RowsWith {
-                name: "gain",
-                f: Gain,
-            },
-        )?;
-        match &self.bias {
-            Some(b) => super::linear::add_bias(x, b),
-            None => Ok(x),
-        }
-    }
-}
-
-struct Gain;
-
-impl RowWithFn for Gain {
-    fn apply<T: Real>(&self, row: &mut [T], gain: &[T]) {
-        row.iter_mut().zip(gain).for_each(|(x, g)| *x = *x * *g);
+    /// x * gain + bias.
+    fn affine(&self, x: &Tensor) -> Result<Tensor, DecoderError> {
+        let y = x.broadcast_mul(&self.gain)?;
+        Ok(match &self.bias {
+            Some(b) => y.broadcast_add(b)?,
+            None => y,
+        })
     }
 }
 
 /// Sum in eight lanes, each in f64: exact enough that the order does not show
 /// in f32, and fast.
+#[inline(always)]
 fn sum<T: Real>(row: &[T], f: impl Fn(f64) -> f64) -> f64 {
     let mut lanes = [0.0; 8];
     let chunks = row.chunks_exact(8);
@@ -145,11 +125,13 @@ fn sum<T: Real>(row: &[T], f: impl Fn(f64) -> f64) -> f64 {
     lanes.iter().sum::<f64>() + rest
 }
 
+#[inline(always)]
 fn mean<T: Real>(row: &[T]) -> T {
     T::of(sum(row, |x| x) / row.len() as f64)
 }
 
 /// The scale of a row and the centre it is taken about.
+#[inline(always)]
 fn centre_and_scale<T: Real>(kind: NormKind, eps: f64, row: &[T]) -> (T, T) {
     let centre = match kind {
         NormKind::LayerNorm => mean(row),
@@ -160,52 +142,145 @@ fn centre_and_scale<T: Real>(kind: NormKind, eps: f64, row: &[T]) -> (T, T) {
     (centre, T::of((variance + eps).sqrt()))
 }
 
-/// [rows, d] -> normalized [rows, d], or its scale [rows, 1].
+/// x [rows, d], gain [d], bias [d] if any -> norm(x) * gain + bias [rows, d].
+/// The same operations as `normalize` and `affine`, in one pass over memory.
 struct Normalize {
     kind: NormKind,
     eps: f64,
-    scale_only: bool,
 }
 
 impl Normalize {
-    fn run<T: Real>(&self, x: &[T], width: usize) -> Vec<T> {
-        if self.scale_only {
-            let rows = x.par_chunks_exact(width);
-            return rows
-                .map(|row| centre_and_scale(self.kind, self.eps, row).1)
-                .collect();
-        }
-        let mut out = vec![T::ZERO; x.len()];
+    fn run<T: Real>(&self, x: &[T], gain: &[T], bias: Option<&[T]>) -> Vec<T> {
+        let width = gain.len();
         let chunk = rows_per_task(width) * width;
+        let mut out = vec![T::ZERO; x.len()];
         out.par_chunks_mut(chunk)
             .zip(x.par_chunks(chunk))
             .for_each(|(out, x)| {
-                for (out, row) in out.chunks_exact_mut(width).zip(x.chunks_exact(width)) {
-                    let (centre, scale) = centre_and_scale(self.kind, self.eps, row);
-                    for (o, x) in out.iter_mut().zip(row) {
-                        *o = (*x - centre) / scale;
-                    }
-                }
+                let norm = self;
+                vectorised(NormLoop {
+                    norm,
+                    out,
+                    x,
+                    gain,
+                    bias,
+                });
             });
         out
     }
 }
 
-impl CustomOp1 for Normalize {
+struct NormLoop<'a, T> {
+    norm: &'a Normalize,
+    out: &'a mut [T],
+    x: &'a [T],
+    gain: &'a [T],
+    bias: Option<&'a [T]>,
+}
+
+impl<T: Real> Loop for NormLoop<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        let width = self.gain.len();
+        let rows = self.out.chunks_exact_mut(width);
+        for (out, x) in rows.zip(self.x.chunks_exact(width)) {
+            let (centre, scale) = centre_and_scale(self.norm.kind, self.norm.eps, x);
+            for ((o, x), gain) in out.iter_mut().zip(x).zip(self.gain) {
+                *o = (*x - centre) / scale * *gain;
+            }
+            if let Some(bias) = self.bias {
+                for (o, b) in out.iter_mut().zip(bias) {
+                    *o += *b;
+                }
+            }
+        }
+    }
+}
+
+impl CustomOp2 for Normalize {
     fn name(&self) -> &'static str {
-        "norm"
+        "rms norm"
+    }
+
+    fn cpu_fwd(
+        &self,
+        s1: &CpuStorage,
+        l1: &Layout,
+        s2: &CpuStorage,
+        l2: &Layout,
+    ) -> CandleResult<(CpuStorage, Shape)> {
+        let (x, gain) = (span(l1, "norm")?, span(l2, "norm")?);
+        let out = match (s1, s2) {
+            (CpuStorage::F32(v), CpuStorage::F32(g)) => {
+                CpuStorage::F32(self.run(&v[x], &g[gain], None))
+            }
+            (CpuStorage::F64(v), CpuStorage::F64(g)) => {
+                CpuStorage::F64(self.run(&v[x], &g[gain], None))
+            }
+            _ => bail!("norm is for f32 and f64, both alike"),
+        };
+        Ok((out, l1.shape().clone()))
+    }
+}
+
+impl CustomOp3 for Normalize {
+    fn name(&self) -> &'static str {
+        "layer norm"
+    }
+
+    fn cpu_fwd(
+        &self,
+        s1: &CpuStorage,
+        l1: &Layout,
+        s2: &CpuStorage,
+        l2: &Layout,
+        s3: &CpuStorage,
+        l3: &Layout,
+    ) -> CandleResult<(CpuStorage, Shape)> {
+        let (x, gain, bias) = (span(l1, "norm")?, span(l2, "norm")?, span(l3, "norm")?);
+        let out = match (s1, s2, s3) {
+            (CpuStorage::F32(v), CpuStorage::F32(g), CpuStorage::F32(b)) => {
+                CpuStorage::F32(self.run(&v[x], &g[gain], Some(&b[bias])))
+            }
+            (CpuStorage::F64(v), CpuStorage::F64(g), CpuStorage::F64(b)) => {
+                CpuStorage::F64(self.run(&v[x], &g[gain], Some(&b[bias])))
+            }
+            _ => bail!("norm is for f32 and f64, all three alike"),
+        };
+        Ok((out, l1.shape().clone()))
+    }
+}
+
+/// x [rows, d] -> its scale [rows, 1].
+struct Scale {
+    kind: NormKind,
+    eps: f64,
+}
+
+impl CustomOp1 for Scale {
+    fn name(&self) -> &'static str {
+        "norm scale"
     }
 
     fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> CandleResult<(CpuStorage, Shape)> {
-        let (from, to) = range(layout, "norm")?;
+        let x = span(layout, "norm scale")?;
         let (rows, width) = layout.shape().dims2()?;
-        let shape = Shape::from((rows, if self.scale_only { 1 } else { width }));
         let out = match storage {
-            CpuStorage::F32(v) => CpuStorage::F32(self.run(&v[from..to], width)),
-            CpuStorage::F64(v) => CpuStorage::F64(self.run(&v[from..to], width)),
-            _ => bail!("norm is for f32 and f64"),
+            CpuStorage::F32(v) => CpuStorage::F32(self.run(&v[x], width)),
+            CpuStorage::F64(v) => CpuStorage::F64(self.run(&v[x], width)),
+            _ => bail!("norm scale is for f32 and f64"),
         };
-        Ok((out, shape))
+        Ok((out, Shape::from((rows, 1))))
+    }
+}
+
+impl Scale {
+    fn run<T: Real>(&self, x: &[T], width: usize) -> Vec<T> {
+        let rows = x.par_chunks_exact(width);
+        rows.map(|row| centre_and_scale(self.kind, self.eps, row).1)
+            .collect()
     }
 }
 
@@ -226,11 +301,11 @@ impl CustomOp1 for Centre {
                 })
                 .collect()
         }
-        let (from, to) = range(layout, "centre")?;
+        let x = span(layout, "centre")?;
         let (_, width) = layout.shape().dims2()?;
         let out = match storage {
-            CpuStorage::F32(v) => CpuStorage::F32(run(&v[from..to], width)),
-            CpuStorage::F64(v) => CpuStorage::F64(run(&v[from..to], width)),
+            CpuStorage::F32(v) => CpuStorage::F32(run(&v[x], width)),
+            CpuStorage::F64(v) => CpuStorage::F64(run(&v[x], width)),
             _ => bail!("centre is for f32 and f64"),
         };
         Ok((out, layout.shape().clone()))

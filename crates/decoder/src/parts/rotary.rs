@@ -4,7 +4,7 @@ use candle_core::{
 };
 use rayon::prelude::*;
 
-use super::elementwise::{on_cpu, range, rows_per_task};
+use super::elementwise::{Loop, on_cpu, rows_per_task, span, vectorised};
 use super::real::Real;
 use crate::{DecoderError, Pack};
 
@@ -110,13 +110,13 @@ impl CustomOp3 for Rotate {
         s3: &CpuStorage,
         l3: &Layout,
     ) -> CandleResult<(CpuStorage, Shape)> {
-        let (cos, sin) = (range(l2, "rotate")?, range(l3, "rotate")?);
+        let (cos, sin) = (span(l2, "rotate")?, span(l3, "rotate")?);
         let out = match (s1, s2, s3) {
             (CpuStorage::F32(x), CpuStorage::F32(c), CpuStorage::F32(s)) => {
-                CpuStorage::F32(rotate(x, l1, &c[cos.0..cos.1], &s[sin.0..sin.1])?)
+                CpuStorage::F32(rotate(x, l1, &c[cos], &s[sin])?)
             }
             (CpuStorage::F64(x), CpuStorage::F64(c), CpuStorage::F64(s)) => {
-                CpuStorage::F64(rotate(x, l1, &c[cos.0..cos.1], &s[sin.0..sin.1])?)
+                CpuStorage::F64(rotate(x, l1, &c[cos], &s[sin])?)
             }
             _ => bail!("rotate is for f32 and f64, all three alike"),
         };
@@ -139,20 +139,58 @@ fn rotate<T: Real>(x: &[T], layout: &Layout, cos: &[T], sin: &[T]) -> CandleResu
     out.par_chunks_mut(tasks * per_row)
         .enumerate()
         .for_each(|(task, out)| {
-            for (i, out) in out.chunks_exact_mut(per_row).enumerate() {
-                let row = task * tasks + i;
-                let cos = &cos[row * half..][..half];
-                let sin = &sin[row * half..][..half];
-                for (head, out) in out.chunks_exact_mut(width).enumerate() {
-                    let x = &x[start + row * row_step + head * head_step..][..width];
-                    for j in 0..half {
-                        let (a, b) = (x[j], x[j + half]);
-                        out[j] = a * cos[j] - b * sin[j];
-                        out[j + half] = b * cos[j] + a * sin[j];
-                    }
-                    out[2 * half..].copy_from_slice(&x[2 * half..]);
-                }
-            }
+            let first = task * tasks;
+            vectorised(RotateLoop {
+                out,
+                x: &x[start + first * row_step..],
+                shape: (heads, width),
+                steps: (row_step, head_step),
+                cos: &cos[first * half..],
+                sin: &sin[first * half..],
+                half,
+            });
         });
     Ok(out)
+}
+
+struct RotateLoop<'a, T> {
+    out: &'a mut [T],      // [rows, heads, width]
+    x: &'a [T],            // its first element that of `out`
+    shape: (usize, usize), // heads, width
+    steps: (usize, usize), // from row to row and from head to head of `x`
+    cos: &'a [T],          // [rows, half]
+    sin: &'a [T],          // [rows, half]
+    half: usize,
+}
+
+impl<T: Real> Loop for RotateLoop<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        let (heads, width) = self.shape;
+        let (row_step, head_step) = self.steps;
+        for (row, out) in self.out.chunks_exact_mut(heads * width).enumerate() {
+            let cos = &self.cos[row * self.half..][..self.half];
+            let sin = &self.sin[row * self.half..][..self.half];
+            for (head, out) in out.chunks_exact_mut(width).enumerate() {
+                let x = &self.x[row * row_step + head * head_step..][..width];
+                turn(out, x, cos, sin);
+            }
+        }
+    }
+}
+
+#[inline(always)]
+fn turn<T: Real>(out: &mut [T], x: &[T], cos: &[T], sin: &[T]) {
+    let half = cos.len();
+    let (a, rest) = x.split_at(half);
+    let (b, rest) = rest.split_at(half);
+    let (out_a, out_rest) = out.split_at_mut(half);
+    let (out_b, out_rest) = out_rest.split_at_mut(half);
+    for i in 0..half {
+        out_a[i] = a[i] * cos[i] - b[i] * sin[i];
+        out_b[i] = b[i] * cos[i] + a[i] * sin[i];
+    }
+    out_rest.copy_from_slice(rest);
 }
