@@ -1,0 +1,13 @@
+//! What a user relies on, through the command line and nothing else: the
+//! programs are built, run on tiny models that are written for the purpose,
+//! and judged by their exit status, their words and their files.
+#![allow(clippy::unwrap_used)]
+
+mod bad_input;
+mod bench;
+mod damaged;
+mod disk;
+mod killed;
+mod reproduce;
+mod trace;
+mod two_runs;
