@@ -19,7 +19,7 @@ const LIGHT: [&str; 5] = [
 ];
 
 /// Packages that may depend on serde: the edges where bytes become values.
-const SERDE: [&str; 13] = [
+const SERDE: [&str; 14] = [
     "assay-checkpoint",
     "assay-experiment",
     "assay-fetch",
@@ -30,6 +30,7 @@ const SERDE: [&str; 13] = [
     "assay-stats",
     "assay-testkit",
     "assay-tests",
+    "assay-unified",
     "assay-worker",
     "h25-gain",
     "xtask",

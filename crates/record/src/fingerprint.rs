@@ -11,8 +11,9 @@ pub const NUMERIC_CRATES: [&str; 5] = ["hook-site", "checkpoint", "decoder", "tr
 const NUMERIC_LIBRARIES: [&str; 4] = ["candle-", "gemm", "half", "tokenizers"];
 
 /// Hash of everything in the repository that can change an experiment's
-/// samples: the sources of the numeric crates, those of the experiment, and
-/// the locked versions of the numeric libraries. Called by build scripts, so
+/// samples: the sources of the numeric crates, those of the experiment but for
+/// its summary (`src/summarise*` and `src/published*`, which only read
+/// records), and the locked versions of the numeric libraries. Called by build scripts, so
 /// that a binary carries the fingerprint of the code it was built from.
 ///
 /// # Errors
@@ -22,10 +23,10 @@ pub fn numeric_fingerprint(root: &Path, experiment: &str) -> Result<String, Reco
     for name in NUMERIC_CRATES {
         rust_files(&root.join("crates").join(name).join("src"), &mut files)?;
     }
-    rust_files(
-        &root.join("experiments").join(experiment).join("src"),
-        &mut files,
-    )?;
+    let own = root.join("experiments").join(experiment).join("src");
+    let mut measuring = Vec::new();
+    rust_files(&own, &mut measuring)?;
+    files.extend(measuring.into_iter().filter(|file| !summarises(&own, file)));
     files.sort();
     let mut hash = Sha256::new();
     let mut feed = |name: &str, bytes: &[u8]| {
@@ -45,6 +46,14 @@ pub fn numeric_fingerprint(root: &Path, experiment: &str) -> Result<String, Reco
         feed("library", version.as_bytes());
     }
     Ok(hash.finalize().iter().map(|b| format!("{b:02x}")).collect())
+}
+
+/// Does a source file belong to the experiment's summary?
+fn summarises(own: &Path, file: &Path) -> bool {
+    let inside = file.strip_prefix(own).unwrap_or(file);
+    let first = inside.components().next();
+    let name = first.map(|c| c.as_os_str().to_string_lossy().into_owned());
+    name.is_some_and(|n| n.starts_with("summarise") || n.starts_with("published"))
 }
 
 /// "name version" of the numeric libraries, in the lock file's order.
