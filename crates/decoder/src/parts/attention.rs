@@ -1,13 +1,8 @@
-use std::ops::Range;
-
 use assay_hook_site::BlockSite;
-use candle_core::{
-    CpuStorage, CustomOp2, InplaceOp1, Layout, Result as CandleResult, Shape, Tensor, bail,
-};
+use candle_core::{CpuStorage, InplaceOp1, Layout, Result as CandleResult, Tensor, bail};
 use rayon::prelude::*;
 
 use super::elementwise::{Loop, on_cpu, rows_per_task, span, vectorised};
-use super::gemm::{Matrix, Target, gemm};
 use super::linear::Linear;
 use super::real::Real;
 use crate::DecoderError;
@@ -26,199 +21,106 @@ pub(crate) struct Qkv {
 /// scores = q kᵀ / sqrt(d_head), masked with -inf above the diagonal; pattern
 /// = softmax(scores); z = pattern v.
 pub(crate) fn attend(pass: &mut Pass, layer: usize, qkv: &Qkv) -> Result<Tensor, DecoderError> {
-    if !on_cpu(&qkv.q) {
-        let what = format!("attention on {:?}", qkv.q.device().location());
-        return Err(candle_core::Error::Msg(format!("{what} is not built")).into());
-    }
     let squares = pass.wants(layer, BlockSite::AttnScores) || pass.wants(layer, BlockSite::Pattern);
-    let segments = pass.pack.segments();
+    let segments = pass.pack.segments().to_vec();
+    let one = |segment: &std::ops::Range<usize>| -> Result<Prompt, DecoderError> {
+        Prompt::new(qkv, segment.start, segment.len())
+    };
     let z: Vec<Tensor> = if squares {
         let mut z = Vec::with_capacity(segments.len());
-        for (i, segment) in segments.to_vec().iter().enumerate() {
-            let scores = scores(qkv, segment)?;
+        for (i, segment) in segments.iter().enumerate() {
+            let prompt = one(segment)?;
+            let scores = prompt.scores()?;
+            mask_and_scale(&scores, prompt.scale)?;
             let scores = pass.square(layer, BlockSite::AttnScores, i, scores)?;
             // The hook may still hold the scores: softmax works on a copy.
-            let pattern = softmax(scores.copy()?)?;
+            let pattern = scores.copy()?;
+            softmax(&pattern)?;
             let pattern = pass.square(layer, BlockSite::Pattern, i, pattern)?;
-            z.push(mix(&pattern, qkv, segment)?);
+            z.push(prompt.mix(&pattern)?);
         }
         z
     } else {
         // Prompts are small: a thread takes a whole prompt.
         segments
             .par_iter()
-            .map(|segment| mix(&softmax(scores(qkv, segment)?)?, qkv, segment))
+            .map(|segment| {
+                let prompt = one(segment)?;
+                let pattern = prompt.scores()?;
+                mask_and_scale(&pattern, prompt.scale)?;
+                softmax(&pattern)?;
+                prompt.mix(&pattern)
+            })
             .collect::<Result<_, DecoderError>>()?
     };
     pad_rows(&Tensor::cat(&z, 0)?, pass.pack.rows())
 }
 
-/// Masked and scaled scores of one prompt [head, query, key].
-fn scores(qkv: &Qkv, segment: &Range<usize>) -> Result<Tensor, DecoderError> {
-    let q = qkv.q.narrow(0, segment.start, segment.len())?;
-    let k = qkv.k.narrow(0, segment.start, segment.len())?;
-    let scores = q.apply_op2_no_bwd(&k, &Scores)?;
-    let scale = 1.0 / (q.dim(2)? as f64).sqrt();
-    scores.inplace_op1(&Squares(MaskAndScale { scale }))?;
-    Ok(scores)
+/// One prompt's share of a layer's attention, grouped heads not repeated.
+struct Prompt {
+    q: Tensor, // [kv_head, group * T, d_head]
+    k: Tensor, // [kv_head, T, d_head]
+    v: Tensor, // [kv_head, T, d_head]
+    scale: f64,
 }
 
-/// Softmax over the keys of [head, query, key], over `scores` itself, which
-/// nobody else may hold.
-fn softmax(scores: Tensor) -> Result<Tensor, DecoderError> {
-    scores.inplace_op1(&Squares(Softmax))?;
-    Ok(scores)
-}
-
-/// z of one prompt [T, head, d_head].
-fn mix(pattern: &Tensor, qkv: &Qkv, segment: &Range<usize>) -> Result<Tensor, DecoderError> {
-    let v = qkv.v.narrow(0, segment.start, segment.len())?;
-    Ok(pattern.contiguous()?.apply_op2_no_bwd(&v, &Mix)?)
-}
-
-/// The heads of [T, head, d_head], each a matrix [T, d_head], read where they
-/// lie: candle's batched products want the head in front, and its tensor
-/// operations for each prompt cost more than the arithmetic.
-struct Heads {
-    count: usize,
-    first: Matrix,
-    step: usize,
-}
-
-impl Heads {
-    fn of(layout: &Layout) -> CandleResult<Self> {
-        let (rows, count, columns) = layout.shape().dims3()?;
-        let [row_step, step, column_step] = *layout.stride() else {
-            bail!("heads have three strides");
+impl Prompt {
+    fn new(qkv: &Qkv, start: usize, len: usize) -> Result<Self, DecoderError> {
+        let (_, heads, width) = qkv.q.dims3()?;
+        let kv_heads = qkv.k.dim(1)?;
+        let group = heads / kv_heads;
+        let q = qkv.q.narrow(0, start, len)?;
+        let q = if group == 1 {
+            q.transpose(0, 1)?
+        } else {
+            q.reshape((len, kv_heads, group, width))?
+                .permute((1, 2, 0, 3))?
+                .reshape((kv_heads, group * len, width))?
         };
-        let first = Matrix {
-            rows,
-            columns,
-            start: layout.start_offset(),
-            row_step,
-            column_step,
-        };
-        Ok(Self { count, first, step })
+        Ok(Self {
+            q,
+            k: qkv.k.narrow(0, start, len)?.transpose(0, 1)?,
+            v: qkv.v.narrow(0, start, len)?.transpose(0, 1)?,
+            scale: 1.0 / (width as f64).sqrt(),
+        })
     }
 
-    fn head(&self, index: usize) -> Matrix {
-        Matrix {
-            start: self.first.start + index * self.step,
-            ..self.first
-        }
+    /// q kᵀ [head, T, T], not yet scaled.
+    fn scores(&self) -> Result<Tensor, DecoderError> {
+        let (kv_heads, rows, _) = self.q.dims3()?;
+        let len = self.k.dim(1)?;
+        let scores = self.q.matmul(&self.k.transpose(1, 2)?)?;
+        Ok(scores.reshape((kv_heads * rows / len, len, len))?)
     }
-}
 
-/// Square number `index` of [head, query, key].
-fn square(len: usize, index: usize) -> Matrix {
-    Matrix {
-        rows: len,
-        columns: len,
-        start: index * len * len,
-        row_step: len,
-        column_step: 1,
-    }
-}
-
-/// q [T, head, d_head], k [T, kv_head, d_head] -> q kᵀ [head, T, T]. Query
-/// heads `group` to a key head.
-struct Scores;
-
-impl Scores {
-    fn run<T: Real>((q, lq): (&[T], &Heads), (k, lk): (&[T], &Heads)) -> CandleResult<Vec<T>> {
-        let len = lq.first.rows;
-        let group = lq.count / lk.count;
-        let mut out = vec![T::ZERO; lq.count * len * len];
-        for head in 0..lq.count {
-            let target = (out.as_mut_slice(), square(len, head));
-            let keys = lk.head(head / group).transposed();
-            gemm(target, Target::Overwritten, (q, lq.head(head)), (k, keys))?;
-        }
-        Ok(out)
+    /// pattern [head, T, T] times v: z [T, head, d_head].
+    fn mix(&self, pattern: &Tensor) -> Result<Tensor, DecoderError> {
+        let (heads, len, _) = pattern.dims3()?;
+        let (kv_heads, _, width) = self.v.dims3()?;
+        let z = pattern
+            .reshape((kv_heads, heads / kv_heads * len, len))?
+            .matmul(&self.v)?
+            .reshape((heads, len, width))?;
+        Ok(z.transpose(0, 1)?.contiguous()?)
     }
 }
 
-impl CustomOp2 for Scores {
-    fn name(&self) -> &'static str {
-        "attention scores"
-    }
-
-    fn cpu_fwd(
-        &self,
-        s1: &CpuStorage,
-        l1: &Layout,
-        s2: &CpuStorage,
-        l2: &Layout,
-    ) -> CandleResult<(CpuStorage, Shape)> {
-        let (q, k) = (Heads::of(l1)?, Heads::of(l2)?);
-        let out = match (s1, s2) {
-            (CpuStorage::F32(a), CpuStorage::F32(b)) => {
-                CpuStorage::F32(Self::run((a, &q), (b, &k))?)
-            }
-            (CpuStorage::F64(a), CpuStorage::F64(b)) => {
-                CpuStorage::F64(Self::run((a, &q), (b, &k))?)
-            }
-            _ => bail!("attention scores are f32 or f64, both sides alike"),
-        };
-        Ok((out, Shape::from((q.count, q.first.rows, k.first.rows))))
-    }
+/// Scores times `scale`, -inf where the key comes after the query; in place.
+fn mask_and_scale(scores: &Tensor, scale: f64) -> Result<(), DecoderError> {
+    in_place(scores, MaskAndScale { scale })
 }
 
-/// pattern [head, T, T], v [T, kv_head, d_head] -> z [T, head, d_head].
-struct Mix;
-
-impl Mix {
-    fn run<T: Real>(pattern: &[T], heads: usize, (v, lv): (&[T], &Heads)) -> CandleResult<Vec<T>> {
-        let (len, width) = (lv.first.rows, lv.first.columns);
-        let group = heads / lv.count;
-        let mut out = vec![T::ZERO; len * heads * width];
-        for head in 0..heads {
-            let z = Matrix {
-                rows: len,
-                columns: width,
-                start: head * width,
-                row_step: heads * width,
-                column_step: 1,
-            };
-            let target = (out.as_mut_slice(), z);
-            let pattern = (pattern, square(len, head));
-            gemm(
-                target,
-                Target::Overwritten,
-                pattern,
-                (v, lv.head(head / group)),
-            )?;
-        }
-        Ok(out)
-    }
+/// Softmax over the keys, in place.
+fn softmax(scores: &Tensor) -> Result<(), DecoderError> {
+    in_place(scores, Softmax)
 }
 
-impl CustomOp2 for Mix {
-    fn name(&self) -> &'static str {
-        "attention mix"
+fn in_place(squares: &Tensor, f: impl SquareFn) -> Result<(), DecoderError> {
+    if on_cpu(squares) {
+        return Ok(squares.inplace_op1(&Squares(f))?);
     }
-
-    fn cpu_fwd(
-        &self,
-        s1: &CpuStorage,
-        l1: &Layout,
-        s2: &CpuStorage,
-        l2: &Layout,
-    ) -> CandleResult<(CpuStorage, Shape)> {
-        let pattern = span(l1, self.name())?;
-        let (heads, len, _) = l1.shape().dims3()?;
-        let v = Heads::of(l2)?;
-        let out = match (s1, s2) {
-            (CpuStorage::F32(p), CpuStorage::F32(x)) => {
-                CpuStorage::F32(Self::run(&p[pattern], heads, (x, &v))?)
-            }
-            (CpuStorage::F64(p), CpuStorage::F64(x)) => {
-                CpuStorage::F64(Self::run(&p[pattern], heads, (x, &v))?)
-            }
-            _ => bail!("attention mix is for f32 and f64, both sides alike"),
-        };
-        Ok((out, Shape::from((len, heads, v.first.columns))))
-    }
+    let what = format!("attention on {:?}", squares.device().location());
+    Err(candle_core::Error::Msg(format!("{what} is not built")).into())
 }
 
 /// A function of a row [key] and its query's number.

@@ -18,9 +18,9 @@ pub(crate) fn rows_per_task(width: usize) -> usize {
 }
 
 /// Runs a loop as compiled for this machine's vector instructions, so far as
-/// all that it calls is inlined: the build's baseline, SSE2, makes the exact
-/// GELU four times as slow. No operation is contracted or reordered, so every
-/// machine gets the same bits.
+/// all that it calls is inlined. With the build's baseline, SSE2, a pass of
+/// Pythia-70m's shape takes 4 % longer. No operation is contracted or
+/// reordered, so every machine gets the same bits.
 pub(crate) fn vectorised<L: Loop>(work: L) -> L::Output {
     pulp::Arch::new().dispatch(work)
 }

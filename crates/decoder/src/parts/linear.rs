@@ -3,10 +3,10 @@ use candle_core::{
     CpuStorage, CustomOp1, CustomOp3, DType, Device, Layout, Result as CandleResult, Shape, Tensor,
     bail,
 };
+use gemm::Parallelism;
 use rayon::prelude::*;
 
 use super::elementwise::{on_cpu, rows_per_task, span};
-use super::gemm::{Matrix, Target, gemm};
 use super::real::Real;
 use crate::DecoderError;
 
@@ -29,6 +29,11 @@ pub(crate) enum Stored {
 }
 
 impl Linear {
+    /// From w [in, out] and b [out].
+    pub(crate) fn new(w: Tensor, b: Option<Tensor>) -> Self {
+        Self { w, b }
+    }
+
     /// Loads `{name}.weight` and, if `bias`, `{name}.bias`.
     pub(crate) fn load(
         from: &Load,
@@ -47,13 +52,13 @@ impl Linear {
         } else {
             None
         };
-        Ok(Self { w, b })
+        Ok(Self::new(w, b))
     }
 
     /// x [rows, in] -> [rows, out].
     pub(crate) fn forward(&self, x: &Tensor) -> Result<Tensor, DecoderError> {
         Ok(match &self.b {
-            Some(b) if on_cpu(x) => x.apply_op3_no_bwd(&self.w, b, &Affine)?,
+            Some(b) if on_cpu(x) => x.contiguous()?.apply_op3_no_bwd(&self.w, b, &Affine)?,
             Some(b) => x.matmul(&self.w)?.broadcast_add(b)?,
             None => x.matmul(&self.w)?,
         })
@@ -65,34 +70,55 @@ impl Linear {
     }
 }
 
-/// x [rows, in], w [in, out], b [out] -> x w + b. The product is added onto
-/// rows of biases, which saves filling the output with zeros and passing over
-/// it once more: 2 % of a pass at Pythia-70m's shape.
+/// x [rows, in], w [in, out], b [out] -> x w + b, by the crate that the tensor
+/// library multiplies with. The product is added onto rows of biases, which
+/// saves filling the output with zeros and passing over it once more: 2.6 % of
+/// a pass at Pythia-70m's shape on one core.
 struct Affine;
 
 impl Affine {
     fn run<T: Real>(
-        (x, lx): (&[T], &Layout),
-        (w, lw): (&[T], &Layout),
+        (rows, d_in, d_out): (usize, usize, usize),
+        x: &[T],
+        w: &[T],
         b: &[T],
-    ) -> CandleResult<Vec<T>> {
-        let (x_matrix, w_matrix) = (Matrix::of(lx)?, Matrix::of(lw)?);
-        let (rows, width) = (x_matrix.rows, b.len());
+    ) -> Vec<T> {
         let mut out = rows_of(b, rows);
-        let out_matrix = Matrix {
-            rows,
-            columns: width,
-            start: 0,
-            row_step: width,
-            column_step: 1,
+        assert_eq!(
+            (out.len(), x.len(), w.len()),
+            (rows * d_out, rows * d_in, d_in * d_out)
+        );
+        let parallelism = match rayon::current_num_threads() {
+            1 => Parallelism::None,
+            n => Parallelism::Rayon(n),
         };
-        gemm(
-            (&mut out, out_matrix),
-            Target::AddedTo,
-            (x, x_matrix),
-            (w, w_matrix),
-        )?;
-        Ok(out)
+        // SAFETY: three contiguous row-major matrices, out [rows, d_out],
+        // x [rows, d_in] and w [d_in, d_out], of which the slices hold every
+        // element, as checked above; `out` is ours alone.
+        unsafe {
+            gemm::gemm(
+                rows,
+                d_out,
+                d_in,
+                out.as_mut_ptr(),
+                1,
+                d_out as isize,
+                true,
+                x.as_ptr(),
+                1,
+                d_in as isize,
+                w.as_ptr(),
+                1,
+                d_out as isize,
+                T::ONE,
+                T::ONE,
+                false,
+                false,
+                false,
+                parallelism,
+            );
+        }
+        out
     }
 }
 
@@ -110,17 +136,25 @@ impl CustomOp3 for Affine {
         s3: &CpuStorage,
         l3: &Layout,
     ) -> CandleResult<(CpuStorage, Shape)> {
-        let bias = span(l3, self.name())?;
+        let ((rows, d_in), (w_in, d_out)) = (l1.shape().dims2()?, l2.shape().dims2()?);
+        if d_in != w_in || l3.shape().dims() != [d_out] {
+            bail!("shape mismatch in linear, x: {l1:?}, w: {l2:?}, b: {l3:?}");
+        }
+        let (x, w, b) = (
+            span(l1, "linear")?,
+            span(l2, "linear")?,
+            span(l3, "linear")?,
+        );
         let out = match (s1, s2, s3) {
-            (CpuStorage::F32(x), CpuStorage::F32(w), CpuStorage::F32(b)) => {
-                CpuStorage::F32(Self::run((x, l1), (w, l2), &b[bias.clone()])?)
+            (CpuStorage::F32(xs), CpuStorage::F32(ws), CpuStorage::F32(bs)) => {
+                CpuStorage::F32(Self::run((rows, d_in, d_out), &xs[x], &ws[w], &bs[b]))
             }
-            (CpuStorage::F64(x), CpuStorage::F64(w), CpuStorage::F64(b)) => {
-                CpuStorage::F64(Self::run((x, l1), (w, l2), &b[bias.clone()])?)
+            (CpuStorage::F64(xs), CpuStorage::F64(ws), CpuStorage::F64(bs)) => {
+                CpuStorage::F64(Self::run((rows, d_in, d_out), &xs[x], &ws[w], &bs[b]))
             }
             _ => bail!("linear is for f32 and f64, all three alike"),
         };
-        Ok((out, Shape::from((l1.dims()[0], bias.len()))))
+        Ok((out, Shape::from((rows, d_out))))
     }
 }
 

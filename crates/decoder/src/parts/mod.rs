@@ -3,7 +3,6 @@
 pub(crate) mod activation;
 pub(crate) mod attention;
 pub(crate) mod elementwise;
-pub(crate) mod gemm;
 pub(crate) mod linear;
 pub(crate) mod mlp;
 pub(crate) mod norm;

@@ -21,22 +21,33 @@ pub(crate) struct Norm {
 }
 
 impl Norm {
+    /// From gain and bias [d_model].
+    pub(crate) fn new(kind: NormKind, eps: f64, gain: Tensor, bias: Option<Tensor>) -> Self {
+        Self {
+            kind,
+            eps,
+            gain,
+            bias,
+        }
+    }
+
     /// Loads `{name}.weight` and, for LayerNorm, `{name}.bias`.
     pub(crate) fn load(
         from: &Load,
         name: &str,
         config: &DecoderConfig,
     ) -> Result<Self, DecoderError> {
-        let d = [config.d_model];
-        Ok(Self {
-            kind: config.norm,
-            eps: config.norm_eps,
-            gain: from.tensor(&format!("{name}.weight"), &d)?,
-            bias: match config.norm {
-                NormKind::LayerNorm => Some(from.tensor(&format!("{name}.bias"), &d)?),
-                NormKind::RmsNorm => None,
-            },
-        })
+        let part = |part: &str| from.tensor(&format!("{name}.{part}"), &[config.d_model]);
+        let bias = match config.norm {
+            NormKind::LayerNorm => Some(part("bias")?),
+            NormKind::RmsNorm => None,
+        };
+        Ok(Self::new(
+            config.norm,
+            config.norm_eps,
+            part("weight")?,
+            bias,
+        ))
     }
 
     /// x [rows, d_model] -> norm(x) * gain + bias [rows, d_model].
