@@ -113,7 +113,10 @@ fn the_streams_are_pinned() {
     let (name, embedding) = &weights[0];
     assert_eq!(name, "model.embed_tokens.weight");
     let first = embedding.flatten_all().unwrap().narrow(0, 0, 3).unwrap();
-    assert_eq!(first.to_vec1::<f32>().unwrap(), [-0.157_388_6, -1.425_953, -0.942_681_67]);
+    assert_eq!(
+        first.to_vec1::<f32>().unwrap(),
+        [-0.157_388_6, -1.425_953, -0.942_681_67]
+    );
 }
 
 #[test]

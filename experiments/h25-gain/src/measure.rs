@@ -110,6 +110,9 @@ fn blank_samples(prompts: &PromptSet, tokens: &Tokenised) -> Vec<Sample> {
         .collect()
 }
 
+/// Norms by layer and token.
+type Norms = Vec<Vec<f64>>;
+
 struct Measuring<'a> {
     model: String,
     layers: usize,
@@ -129,8 +132,8 @@ impl Measuring<'_> {
     }
 
     /// Norms of every token before and after every block: [layer][token].
-    fn norms(&self, trace: &Trace) -> Result<(Vec<Vec<f64>>, Vec<Vec<f64>>), ExperimentError> {
-        let at = |site: BlockSite| -> Result<Vec<Vec<f64>>, ExperimentError> {
+    fn norms(&self, trace: &Trace) -> Result<(Norms, Norms), ExperimentError> {
+        let at = |site: BlockSite| -> Result<Norms, ExperimentError> {
             (0..self.layers)
                 .map(|l| {
                     let rows = Rows::new(trace.rows(site.at(l))?);
@@ -141,11 +144,7 @@ impl Measuring<'_> {
         Ok((at(BlockSite::ResidPre)?, at(BlockSite::ResidPost)?))
     }
 
-    fn gains(
-        &self,
-        session: &mut Session,
-        samples: &mut [Sample],
-    ) -> Result<(), ExperimentError> {
+    fn gains(&self, session: &mut Session, samples: &mut [Sample]) -> Result<(), ExperimentError> {
         let (pre, post) = self.norms(&self.trace)?;
         let last = self.layers - 1;
         let last_rows = Tensor::new(self.trace.pack().last_rows(), &candle_core::Device::Cpu)?;
@@ -153,7 +152,9 @@ impl Measuring<'_> {
         let normed = session
             .decoder()
             .final_norm(&final_resid.index_select(&last_rows, 0)?)?;
-        let normed = Rows::new(&normed).map_err(|e| self.failed(0, last, e))?.norms();
+        let normed = Rows::new(&normed)
+            .map_err(|e| self.failed(0, last, e))?
+            .norms();
         for (i, segment) in self.trace.pack().segments().iter().enumerate() {
             let sample = &mut samples[i];
             let end = segment.end - 1;
@@ -191,15 +192,13 @@ impl Measuring<'_> {
         Ok(())
     }
 
-    fn ledger(
-        &self,
-        session: &mut Session,
-        samples: &mut [Sample],
-    ) -> Result<(), ExperimentError> {
+    fn ledger(&self, session: &mut Session, samples: &mut [Sample]) -> Result<(), ExperimentError> {
         let rows = |site: BlockSite, l: usize| -> Result<Rows, ExperimentError> {
             Rows::new(self.trace.rows(site.at(l))?).map_err(|e| self.failed(0, l, e))
         };
-        let names = ["attn", "mlp", "x-attn", "x-mlp", "attn-mlp", "top-1", "top-3"];
+        let names = [
+            "attn", "mlp", "x-attn", "x-mlp", "attn-mlp", "top-1", "top-3",
+        ];
         let mut series = vec![vec![Vec::new(); names.len()]; samples.len()];
         let last_rows = self.trace.pack().last_rows();
         for l in 0..self.layers {
@@ -217,7 +216,15 @@ impl Measuring<'_> {
                 let s = split(&x, &a, &m).map_err(|e| self.failed(i, l, e))?;
                 let change: Vec<f64> = a.iter().zip(&m).map(|(a, m)| a + m).collect();
                 let top = |n| share_of_top(&x, &change, n).map_err(|e| self.failed(i, l, e));
-                let values = [s.attn, s.mlp, s.x_attn, s.x_mlp, s.attn_mlp, top(1)?, top(3)?];
+                let values = [
+                    s.attn,
+                    s.mlp,
+                    s.x_attn,
+                    s.x_mlp,
+                    s.attn_mlp,
+                    top(1)?,
+                    top(3)?,
+                ];
                 for (series, value) in series[i].iter_mut().zip(values) {
                     series.push(value);
                 }
@@ -307,8 +314,10 @@ impl Measuring<'_> {
         for (i, row) in tokens.pack.last_rows().into_iter().enumerate() {
             let row = row as usize;
             let gains = (0..self.layers).map(|l| {
-                ratio(post[l][row], pre[l][row], || "the residual's norm".to_owned())
-                    .map_err(|e| self.failed(i, l, e))
+                ratio(post[l][row], pre[l][row], || {
+                    "the residual's norm".to_owned()
+                })
+                .map_err(|e| self.failed(i, l, e))
             });
             let gains = gains.collect::<Result<Vec<_>, _>>()?;
             samples[i].series("gain-f64.by-layer", gains)?;
@@ -325,7 +334,9 @@ impl Measuring<'_> {
     ) -> Result<(), ExperimentError> {
         let last_rows = Tensor::new(tokens.pack.last_rows(), &candle_core::Device::Cpu)?;
         let next_token = |session: &Session, resid: &Tensor| -> Result<Rows, ExperimentError> {
-            let logits = session.decoder().logits(&resid.index_select(&last_rows, 0)?)?;
+            let logits = session
+                .decoder()
+                .logits(&resid.index_select(&last_rows, 0)?)?;
             Rows::new(&logits).map_err(|e| self.failed(0, self.layers - 1, e))
         };
         let resid_post = |l: usize| self.trace.rows(BlockSite::ResidPost.at(l));
@@ -335,10 +346,8 @@ impl Measuring<'_> {
         for l in 0..=self.layers {
             session.progress("h25-gain: gain clamp", l as u64, runs);
             let resid = if l < self.layers {
-                let clamped = to_gain_one(
-                    self.trace.rows(BlockSite::ResidPre.at(l))?,
-                    resid_post(l)?,
-                )?;
+                let clamped =
+                    to_gain_one(self.trace.rows(BlockSite::ResidPre.at(l))?, resid_post(l)?)?;
                 let stage = Stage::From(l + 1..self.layers, &clamped);
                 record_blocks(
                     session.decoder(),
@@ -423,9 +432,15 @@ impl Pooled {
     fn write(self, name: &str, sample: &mut Sample) -> Result<(), ExperimentError> {
         sample.series(name, self.last)?;
         sample.series(&format!("{name}.mean-tokens"), self.mean)?;
-        sample.series(&format!("{name}.mean-tokens-without-0"), self.mean_without_0)?;
+        sample.series(
+            &format!("{name}.mean-tokens-without-0"),
+            self.mean_without_0,
+        )?;
         sample.series(&format!("{name}.norms-tokens"), self.norms)?;
-        sample.series(&format!("{name}.norms-tokens-without-0"), self.norms_without_0)?;
+        sample.series(
+            &format!("{name}.norms-tokens-without-0"),
+            self.norms_without_0,
+        )?;
         Ok(())
     }
 }

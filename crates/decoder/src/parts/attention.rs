@@ -138,7 +138,7 @@ impl SquareFn for MaskAndScale {
         let scale = T::of(self.scale);
         let (past, future) = row.split_at_mut(query + 1);
         for x in past {
-            *x = *x * scale;
+            *x *= scale;
         }
         future.fill(T::NEG_INFINITY);
     }
@@ -161,7 +161,7 @@ impl SquareFn for Softmax {
             total += *x;
         }
         for x in row {
-            *x = *x / total;
+            *x /= total;
         }
     }
 }
