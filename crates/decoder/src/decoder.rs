@@ -155,7 +155,8 @@ impl Decoder {
     /// Takes a residual stream [tokens, d_model] through some of the blocks.
     ///
     /// # Errors
-    /// A range beyond the model; as [`Decoder::forward`].
+    /// A range beyond the model, a residual stream of another length than the
+    /// pack; as [`Decoder::forward`].
     pub fn run_blocks(
         &self,
         pack: &Pack,
@@ -170,6 +171,13 @@ impl Decoder {
                 n_layers: self.blocks.len(),
             });
         };
+        let rows = x.dim(0)?;
+        if rows != pack.tokens() {
+            return Err(DecoderError::Rows {
+                rows,
+                tokens: pack.tokens(),
+            });
+        }
         let rotary = match &self.frequencies {
             Some(f) => Some(Rotary::new(pack, f, x.dtype(), x.device())?),
             None => None,

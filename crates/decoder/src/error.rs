@@ -26,6 +26,14 @@ pub enum DecoderError {
         /// What is wrong.
         reason: String,
     },
+    /// A residual stream of another length than the pack.
+    #[error("the residual stream has {rows} rows and the pack {tokens} tokens")]
+    Rows {
+        /// Rows of the residual stream.
+        rows: usize,
+        /// Tokens of the pack.
+        tokens: usize,
+    },
     /// A range of blocks that the model does not have.
     #[error("blocks {start}..{end} are asked for and the model has {n_layers}")]
     Blocks {

@@ -22,8 +22,7 @@ pub struct Reference {
 }
 
 /// Compares a record with `golden/<experiment>/<model>.reference.json`, if
-/// there is one and the record was made from the same weights file
-///.
+/// there is one. Other weights under the model's name show as differences.
 ///
 /// # Errors
 /// A golden file that cannot be read.
