@@ -52,7 +52,7 @@ const LICENCES: [&str; 11] = [
 ];
 
 /// Crates that come in several versions, and who holds the older one.
-const DUPLICATES: [(&str, &str); 22] = [
+const DUPLICATES: [(&str, &str); 23] = [
     ("base64", "spm_precompiled (tokenizers) and usvg"),
     ("bitflags", "png (usvg)"),
     ("core-foundation", "macOS parts of the hub's client"),
@@ -61,6 +61,7 @@ const DUPLICATES: [(&str, &str); 22] = [
     ("darling_core", "derive_builder (tokenizers)"),
     ("darling_macro", "derive_builder (tokenizers)"),
     ("digest", "crc-fast (hub's client)"),
+    ("fancy-regex", "tokenizers; candle-transformers, in tests, holds a newer one"),
     ("getrandom", "ahash and rand 0.9 (candle, tokenizers)"),
     ("glam", "optional parts of nalgebra"),
     ("hashbrown", "safetensors"),
