@@ -61,7 +61,10 @@ const DUPLICATES: [(&str, &str); 23] = [
     ("darling_core", "derive_builder (tokenizers)"),
     ("darling_macro", "derive_builder (tokenizers)"),
     ("digest", "crc-fast (hub's client)"),
-    ("fancy-regex", "tokenizers; candle-transformers, in tests, holds a newer one"),
+    (
+        "fancy-regex",
+        "tokenizers; candle-transformers, in tests, holds a newer one",
+    ),
     ("getrandom", "ahash and rand 0.9 (candle, tokenizers)"),
     ("glam", "optional parts of nalgebra"),
     ("hashbrown", "safetensors"),
