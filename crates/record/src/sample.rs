@@ -167,6 +167,20 @@ impl Record {
             })
     }
 
+    /// JSON has no NaN and would store null: nothing but finite numbers is
+    /// written, by whatever way they came into `measures`.
+    pub(crate) fn check_finite(&self) -> Result<(), RecordError> {
+        for sample in &self.samples {
+            for (name, measure) in &sample.measures {
+                match measure {
+                    Measure::Scalar(value) => sample.series_checked(name, &[*value])?,
+                    Measure::Series(values) => sample.series_checked(name, values)?,
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// Samples of prompts, without the "model" sample.
     pub fn prompts(&self) -> impl Iterator<Item = &Sample> {
         self.samples.iter().filter(|s| s.unit != Self::MODEL)

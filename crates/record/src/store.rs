@@ -150,8 +150,9 @@ impl Store {
     /// Writes a record under its key and returns its id.
     ///
     /// # Errors
-    /// The disk is full, the folder is read-only.
+    /// A measure is NaN or infinite, the disk is full, the folder is read-only.
     pub fn commit(&self, record: &Record) -> Result<String, RecordError> {
+        record.check_finite()?;
         let id = key_id(&record.key)?;
         let path = self.record_path(&record.key.experiment, &id);
         let malformed = |e: serde_json::Error| RecordError::Malformed {

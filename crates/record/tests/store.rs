@@ -279,3 +279,21 @@ fn kinds_of_measures_come_back() {
     assert_eq!(measures["one"], Measure::Series(vec![2.0]));
     assert_eq!(measures["gain.by-layer"], Measure::Series(Vec::new()));
 }
+
+/// A NaN put past `Sample::scalar` is refused at the door, not at the reading.
+#[test]
+fn a_record_that_could_not_be_read_back_is_not_written() {
+    for value in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path()).unwrap();
+        let mut record = fixture::record(vec![1.0]);
+        let measures = &mut record.samples[0].measures;
+        measures.insert("smuggled".to_owned(), Measure::Series(vec![1.0, value]));
+        let error = store.commit(&record).unwrap_err();
+        assert!(
+            matches!(error, RecordError::NotFinite { .. }),
+            "{value}: {error}"
+        );
+        assert!(store.list("made-up").unwrap().0.is_empty());
+    }
+}
