@@ -79,6 +79,19 @@ pub enum CheckpointError {
         /// Its name.
         tensor: String,
     },
+    /// Weights of a type that is not read.
+    #[error(
+        "tensor {tensor} of {path} is stored as {stored}; weights are read from \
+         F16, BF16, F32, F64 and whole GGUF blocks"
+    )]
+    Encoding {
+        /// The file, or the folder of shards.
+        path: PathBuf,
+        /// Its name.
+        tensor: String,
+        /// Storage type in the file's own words.
+        stored: String,
+    },
     /// NaN or infinite weights.
     #[error("tensor {tensor} of {path} holds {value} at index {index}: the file is damaged")]
     NotFinite {

@@ -201,8 +201,13 @@ pub(crate) fn check<R: Read + Seek>(mut reader: R) -> Result<(), Refusal> {
             return refuse(format!("tensor {name} has {dims} dimensions"));
         }
         let mut elements = 1u64;
-        for _ in 0..dims {
+        // The first dimension is that of a row.
+        let mut row = 1u64;
+        for i in 0..dims {
             let dim = walk.u64()?;
+            if i == 0 {
+                row = dim;
+            }
             elements = match elements.checked_mul(dim) {
                 Some(n) => n,
                 None => return refuse(format!("the dimensions of tensor {name} overflow")),
@@ -217,8 +222,10 @@ pub(crate) fn check<R: Read + Seek>(mut reader: R) -> Result<(), Refusal> {
             return refuse(format!("tensor {name} has unsupported type {dtype}"));
         };
         let (block, bytes) = (dtype.block_size() as u64, dtype.type_size() as u64);
-        if !elements.is_multiple_of(block) {
-            return refuse(format!("tensor {name} is not whole blocks of {block}"));
+        if !row.is_multiple_of(block) {
+            return refuse(format!(
+                "a row of tensor {name} is not whole blocks of {block}"
+            ));
         }
         let offset = walk.u64()?;
         match (elements / block)

@@ -9,7 +9,9 @@ mod config;
 mod error;
 mod fields;
 mod gguf;
+mod gguf_config;
 mod gguf_header;
+mod gguf_names;
 mod hf_config;
 mod open;
 mod safetensors_header;
@@ -17,9 +19,11 @@ mod tokenizer;
 mod weights;
 
 pub use config::{
-    Activation, Architecture, BlockKind, DecoderConfig, NormKind, Position, RopeScaling,
+    Activation, Architecture, BlockKind, DecoderConfig, NormKind, NormPlace, Position, QkNorm,
+    Rope, RopePairs, RopeScaling,
 };
 pub use error::CheckpointError;
+pub use hf_config::parse as parse_hf_config;
 pub use open::{Checkpoint, FileHash, hash_file};
 pub use tokenizer::{TextTokenizer, TokenIds};
 pub use weights::Weights;

@@ -1,21 +1,22 @@
 use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
 use crate::config::DecoderConfig;
 use crate::error::CheckpointError;
-use crate::gguf::Gguf;
-use crate::hf_config;
+use crate::gguf::{Gguf, ROPE_FACTORS};
 use crate::tokenizer::TextTokenizer;
-use crate::weights::Weights;
+use crate::weights::{Table, Weights};
+use crate::{hf_config, safetensors_header};
 
 /// A model's files, opened: config, weights, and the tokenizer if there is one.
 pub struct Checkpoint {
     /// Everything but the weights.
     pub config: DecoderConfig,
     /// The weights, read as they are asked for.
-    pub weights: Weights,
+    pub weights: Arc<Weights>,
     /// Absent for models that take token ids only.
     pub tokenizer: Option<TextTokenizer>,
 }
@@ -66,11 +67,14 @@ impl Checkpoint {
     }
 
     fn open_gguf(path: &Path) -> Result<Self, CheckpointError> {
-        let (gguf, config) = Gguf::open(path)?;
-        let tokenizer = TextTokenizer::from_gguf(path, gguf.metadata())?;
+        let gguf = Gguf::open(path)?;
+        let tokenizer = TextTokenizer::from_gguf(path, &gguf.metadata)?;
+        let weights = Weights::new(gguf.table);
+        // It is part of the config by now.
+        weights.skip(ROPE_FACTORS);
         Ok(Self {
-            config,
-            weights: Weights::gguf(gguf),
+            config: gguf.config,
+            weights: Arc::new(weights),
             tokenizer,
         })
     }
@@ -79,7 +83,10 @@ impl Checkpoint {
         let text =
             std::fs::read_to_string(config_path).map_err(CheckpointError::io(config_path))?;
         let config = hf_config::parse(&text, config_path)?;
-        let weights = Weights::safetensors(folder, &safetensors_files(folder)?)?;
+        let mut table = Table::new(folder);
+        for file in safetensors_files(folder)? {
+            safetensors_header::add(&mut table, &file)?;
+        }
         let tokenizer_path = folder.join("tokenizer.json");
         let tokenizer = if tokenizer_path.exists() {
             Some(TextTokenizer::from_file(&tokenizer_path)?)
@@ -88,7 +95,7 @@ impl Checkpoint {
         };
         Ok(Self {
             config,
-            weights,
+            weights: Arc::new(Weights::new(table)),
             tokenizer,
         })
     }

@@ -1,49 +1,80 @@
-//! A look at a safetensors header before the library's reader.
+//! The header of a safetensors file: a look of our own, then the library's
+//! reader.
 //!
 //! safetensors 0.8 adds the end of the last tensor to the header's length
 //! without looking for overflow, and calls a truncated file "not fully
 //! covered". Format: eight bytes of length, little endian; that many bytes of
 //! JSON; the data, into which `data_offsets` point.
 
-use std::fs::File;
-use std::io::Read;
 use std::path::Path;
 
+use safetensors::Dtype;
+use safetensors::tensor::Metadata;
 use serde_json::{Map, Value};
 
 use crate::CheckpointError;
+use crate::weights::{Encoding, Entry, OpenFile, RowOrder, Table};
 
-/// Checks that everything a header speaks of lies within the file.
-pub(crate) fn check(path: &Path) -> Result<(), CheckpointError> {
-    let refuse = |reason: String| {
-        Err(CheckpointError::Malformed {
-            path: path.to_path_buf(),
-            kind: "safetensors file",
-            reason,
-        })
+/// Adds a file's tensors to the table. A truncated or damaged header is an
+/// error that names the file.
+pub(crate) fn add(table: &mut Table, path: &Path) -> Result<(), CheckpointError> {
+    const KIND: &str = "safetensors file";
+    let refuse = |reason: String| CheckpointError::Malformed {
+        path: path.to_path_buf(),
+        kind: KIND,
+        reason,
     };
-    let mut file = File::open(path).map_err(CheckpointError::io(path))?;
-    let size = file.metadata().map_err(CheckpointError::io(path))?.len();
+    let file = OpenFile::open(path)?;
+    let size = file.len()?;
     let Some(after_length) = size.checked_sub(8) else {
-        return refuse(format!("it has {size} bytes: the file is truncated"));
+        return Err(refuse(format!(
+            "it has {size} bytes: the file is truncated"
+        )));
     };
     let mut length = [0; 8];
-    file.read_exact(&mut length)
-        .map_err(CheckpointError::io(path))?;
+    file.read_at(0, &mut length)?;
     let length = u64::from_le_bytes(length);
     let Some(data) = after_length.checked_sub(length) else {
-        return refuse(format!(
+        return Err(refuse(format!(
             "its header should have {length} bytes and {after_length} are there: \
              the file is truncated or no safetensors file"
-        ));
+        )));
     };
     let mut header = vec![0; length as usize];
-    file.read_exact(&mut header)
-        .map_err(CheckpointError::io(path))?;
-    let header: Map<String, Value> = match serde_json::from_slice(&header) {
-        Ok(header) => header,
-        Err(e) => return refuse(format!("its header is damaged: {e}")),
-    };
+    file.read_at(8, &mut header)?;
+    check_ends(&header, data).map_err(refuse)?;
+    let metadata: Metadata = serde_json::from_slice(&header)
+        .map_err(|e| refuse(format!("its header is refused: {e}")))?;
+    let covered = metadata.data_len() as u64;
+    if covered != data {
+        return Err(refuse(format!(
+            "its tensors end at byte {covered} of the data and {data} are there"
+        )));
+    }
+    let entries = metadata.tensors().into_iter().map(|(name, info)| {
+        let entry = Entry {
+            file: 0,
+            offset: 8 + length + info.data_offsets.0 as u64,
+            encoding: match info.dtype {
+                Dtype::F16 => Encoding::F16,
+                Dtype::BF16 => Encoding::BF16,
+                Dtype::F32 => Encoding::F32,
+                Dtype::F64 => Encoding::F64,
+                other => Encoding::Other(format!("{other:?}")),
+            },
+            shape: info.shape.clone(),
+            order: RowOrder::Same,
+        };
+        (name, entry)
+    });
+    let entries = entries.collect();
+    table.add(file, KIND, entries)
+}
+
+/// Does every tensor of a header end within the `data` bytes behind it?
+fn check_ends(header: &[u8], data: u64) -> Result<(), String> {
+    let header: Map<String, Value> =
+        serde_json::from_slice(header).map_err(|e| format!("its header is damaged: {e}"))?;
     for (name, entry) in &header {
         let end = entry
             .get("data_offsets")
@@ -52,7 +83,7 @@ pub(crate) fn check(path: &Path) -> Result<(), CheckpointError> {
         if let Some(end) = end
             && end > data
         {
-            return refuse(format!(
+            return Err(format!(
                 "tensor {name} ends at byte {end} of the data and {data} are there: \
                  the file is truncated"
             ));

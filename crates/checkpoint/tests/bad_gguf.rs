@@ -211,7 +211,7 @@ fn unknown_types_are_refused() {
         );
     }
     let gguf = Gguf::new(1, 0).tensor("a", &[33], 8);
-    check_padded(gguf, 4096, &["tensor a is not whole blocks of 32"]);
+    check_padded(gguf, 4096, &["a row of tensor a is not whole blocks of 32"]);
 }
 
 #[test]
