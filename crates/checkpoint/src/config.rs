@@ -1,12 +1,28 @@
-/// Families that have a decoder.
+/// Families that have a decoder: one file under `decoder/src/arch` each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Architecture {
     /// GPT-NeoX: Pythia, StableLM-alpha.
     GptNeoX,
     /// GPT-2.
     Gpt2,
-    /// LLaMA: LLaMA 1 to 3, SmolLM2.
+    /// GPT-J.
+    GptJ,
+    /// GPT-Neo.
+    GptNeo,
+    /// OPT.
+    Opt,
+    /// BLOOM.
+    Bloom,
+    /// LLaMA 1 to 3, SmolLM2, Mistral, Qwen2, Qwen3.
     Llama,
+    /// Gemma 2 and Gemma 3 (text).
+    Gemma,
+    /// Falcon: 7b's form and the new one.
+    Falcon,
+    /// StableLM (not alpha).
+    StableLm,
+    /// Phi 1 to 2.
+    Phi,
 }
 
 /// Non-linearity of the MLP.
@@ -29,6 +45,17 @@ pub enum BlockKind {
     Parallel,
     /// y = x + attn(ln1(x)); y + mlp(ln2(y)).
     Sequential,
+}
+
+/// Where the norms of a block stand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NormPlace {
+    /// Before attention and MLP: x + attn(ln(x)).
+    Pre,
+    /// After each sum: ln(x + attn(x)). The residual's norm is forced.
+    Post,
+    /// Before and after attention and MLP: x + ln'(attn(ln(x))).
+    Sandwich,
 }
 
 /// Kind of norm.
@@ -66,21 +93,51 @@ pub enum RopeScaling {
     Factors(Vec<f64>),
 }
 
+/// Which dimensions of a head RoPE turns together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RopePairs {
+    /// i with i + dim/2 (GPT-NeoX, LLaMA as Hugging Face stores it).
+    Halves,
+    /// 2i with 2i + 1 (GPT-J).
+    Neighbours,
+}
+
+/// Rotary positions (Su et al. 2021).
+#[derive(Debug, Clone, PartialEq)]
+pub struct Rope {
+    /// Rotated dimensions of each head, the first ones; even, at most d_head.
+    pub dim: usize,
+    /// Base of the frequencies.
+    pub base: f64,
+    /// Stretching.
+    pub scaling: RopeScaling,
+    /// Which dimensions form pairs.
+    pub pairs: RopePairs,
+}
+
 /// How positions enter.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Position {
-    /// Rotary embedding of the first `dim` dimensions of each head, halves
-    /// paired (dimension i with i + dim/2).
-    Rotary {
-        /// Rotated dimensions, even, at most d_head.
-        dim: usize,
-        /// Base of the frequencies.
-        base: f64,
-        /// Stretching.
-        scaling: RopeScaling,
+    /// Queries and keys are rotated.
+    Rotary(Rope),
+    /// A learned vector per position, added to the embedding; row
+    /// `position + offset` of its table, which has `context + offset` rows.
+    Learned {
+        /// Rows of the table before position 0 (2 in OPT).
+        offset: usize,
     },
-    /// A learned vector per position, added to the embedding.
-    Learned,
+    /// A slope per head times the key's position, added to the scores
+    /// (Press et al. 2022).
+    Alibi,
+}
+
+/// A norm of queries and keys before RoPE.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum QkNorm {
+    /// One gain [d_head] for all heads (Qwen3, Gemma 3).
+    Shared,
+    /// A gain [d_head] for each head (StableLM 2 12b).
+    PerHead,
 }
 
 /// Everything about a decoder but its weights.
@@ -110,16 +167,48 @@ pub struct DecoderConfig {
     pub norm: NormKind,
     /// Epsilon of every norm.
     pub norm_eps: f64,
+    /// Are norm gains stored as their difference from 1 (Gemma)?
+    pub gain_from_one: bool,
+    /// Where the norms of a block stand.
+    pub norm_place: NormPlace,
+    /// Does the MLP of a parallel block read the norm that attention reads?
+    pub shared_norm: bool,
+    /// Is there a norm after the last block?
+    pub final_norm: bool,
+    /// Is there a norm after the embedding (BLOOM)?
+    pub embed_norm: bool,
+    /// A norm of queries and keys.
+    pub qk_norm: Option<QkNorm>,
     /// Non-linearity.
     pub activation: Activation,
     /// Parallel or sequential.
     pub block: BlockKind,
     /// How positions enter.
     pub position: Position,
+    /// RoPE of the blocks with a window, where it is another one (Gemma 3).
+    pub local_rope: Option<Rope>,
+    /// For each block, how many keys a query sees, itself counted; None where
+    /// it sees all before it.
+    pub windows: Vec<Option<usize>>,
+    /// What products of queries and keys are multiplied by.
+    pub score_scale: f64,
+    /// c of c tanh(score / c) (Gemma 2).
+    pub score_cap: Option<f64>,
+    /// c of c tanh(logit / c) (Gemma 2).
+    pub logit_cap: Option<f64>,
+    /// What the token embedding is multiplied by.
+    pub embed_scale: f64,
+    /// Width of the token embedding, other than `d_model` in opt-350m, which
+    /// projects it in and out.
+    pub d_embed: usize,
     /// Is the unembedding the embedding?
     pub tied: bool,
-    /// Do the attention projections have biases?
-    pub attention_bias: bool,
+    /// Does the unembedding have a bias?
+    pub unembed_bias: bool,
+    /// Do the projections to Q, K and V have biases?
+    pub qkv_bias: bool,
+    /// Does the projection out of attention have a bias?
+    pub out_bias: bool,
     /// Do the MLP projections have biases?
     pub mlp_bias: bool,
 }

@@ -23,6 +23,11 @@ impl<'a> Fields<'a> {
         }
     }
 
+    /// Is the field there, be it null?
+    pub(crate) fn has(&self, field: &str) -> bool {
+        self.map.contains_key(field)
+    }
+
     /// A field that is absent or null is None.
     pub(crate) fn value(&self, field: &str) -> Option<&'a Value> {
         self.map.get(field).filter(|v| !v.is_null())

@@ -1,82 +1,129 @@
 use std::ops::Range;
+use std::sync::{Arc, Mutex};
 
-use assay_checkpoint::{Architecture, BlockKind, Checkpoint, DecoderConfig, Position};
+use assay_checkpoint::{BlockKind, Checkpoint, DecoderConfig, Position, Weights};
 use assay_hook_site::{BlockSite, HookSite};
 use candle_core::{DType, Device, Tensor};
 
-use crate::arch::{self, Block};
+use crate::arch;
+use crate::blocks::Blocks;
+use crate::cache::KvCache;
+use crate::ends::{Ends, cap};
 use crate::pack::pad_rows;
-use crate::parts::linear::Load;
-use crate::parts::norm::Norm;
-use crate::parts::rotary::{Rotary, frequencies};
-use crate::pass::{Hooks, Pass};
+use crate::parts::load::{Load, Source, TensorSpec};
+use crate::parts::rotary::Rotary;
+use crate::pass::{Hooks, NoHooks, Pass};
 use crate::{DecoderError, Pack};
 
-/// A decoder-only transformer with its weights in memory.
+/// Where the blocks' weights are between passes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Residency {
+    /// In memory, all of them.
+    Resident,
+    /// In their files: a pass takes all prompts through block after block,
+    /// reading each as its turn comes and dropping it. Two blocks are in
+    /// memory at a time, one at work and one on its way.
+    Streamed,
+}
+
+/// How products with quantised matrices are done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Arithmetic {
+    /// With the widened weights.
+    Exact,
+    /// With the blocks of the file as they are: less memory, and faster one
+    /// token at a time. A product rounds its input to eight bits.
+    AsStored,
+}
+
+/// How a decoder is to be held.
+#[derive(Debug, Clone, Copy)]
+pub struct Placement<'a> {
+    /// F32 or F64.
+    pub dtype: DType,
+    /// Blocks are spread over these in order, in equal shares; what stands
+    /// before and after them lies on the first and the last.
+    pub devices: &'a [Device],
+    /// Where the weights are between passes.
+    pub residency: Residency,
+    /// How products with quantised matrices are done.
+    pub arithmetic: Arithmetic,
+}
+
+/// A decoder-only transformer.
 pub struct Decoder {
     config: DecoderConfig,
-    embed: Tensor,             // [vocab, d_model]
-    pos_embed: Option<Tensor>, // [context, d_model]
-    blocks: Vec<Box<dyn Block>>,
-    final_norm: Norm,
-    unembed: Tensor, // [d_model, vocab]
-    frequencies: Option<Vec<f32>>,
+    ends: Ends,
+    blocks: Blocks,
+}
+
+/// Names, shapes and kinds of all tensors that a config calls for, without
+/// any file: those outside the blocks first, then block by block.
+///
+/// # Errors
+/// The tensor library refuses.
+pub fn tensors(config: &DecoderConfig) -> Result<Vec<TensorSpec>, DecoderError> {
+    let list = Mutex::new(Vec::new());
+    let from = Load {
+        source: Source::Listing(&list),
+        dtype: DType::F32,
+        device: &Device::Cpu,
+        as_stored: false,
+    };
+    Ends::list(&from, config)?;
+    for layer in 0..config.n_layers {
+        arch::load_block(&from, config, layer)?;
+    }
+    let list = list.into_inner();
+    Ok(list.unwrap_or_else(std::sync::PoisonError::into_inner))
 }
 
 impl Decoder {
-    /// Reads every weight of a checkpoint, converted to `dtype`. `progress` is
-    /// told the number of blocks read and their total.
+    /// Reads every block's weights into memory, widened to `dtype`. `progress`
+    /// is told the number of blocks read and their total.
     ///
     /// # Errors
-    /// A tensor that is missing, of another shape than the config says, not
-    /// finite, or left over.
+    /// As [`Decoder::load_with`].
     pub fn load(
         checkpoint: &Checkpoint,
         dtype: DType,
         device: &Device,
         progress: &mut dyn FnMut(usize, usize),
     ) -> Result<Self, DecoderError> {
-        let config = checkpoint.config.clone();
-        let weights = &checkpoint.weights;
-        let from = Load {
-            weights,
+        let placement = Placement {
             dtype,
-            device,
+            devices: std::slice::from_ref(device),
+            residency: Residency::Resident,
+            arithmetic: Arithmetic::Exact,
         };
-        let names = arch::outside(config.architecture);
-        let embed = from.tensor(names.embed, &[config.vocab, config.d_model])?;
-        let pos_embed = match (names.pos_embed, &config.position) {
-            (Some(name), Position::Learned) => {
-                Some(from.tensor(name, &[config.context, config.d_model])?)
-            }
-            _ => None,
+        Self::load_with(checkpoint, &placement, progress)
+    }
+
+    /// Makes a decoder held as `placement` says. The embedding stays in its
+    /// file, of which a pass reads the rows it needs; the unembedding is read
+    /// when logits are first asked for.
+    ///
+    /// # Errors
+    /// A tensor that is missing, of another shape than the config says, not
+    /// finite, or left over; no device.
+    pub fn load_with(
+        checkpoint: &Checkpoint,
+        placement: &Placement,
+        progress: &mut dyn FnMut(usize, usize),
+    ) -> Result<Self, DecoderError> {
+        let config = checkpoint.config.clone();
+        let weights = Arc::clone(&checkpoint.weights);
+        check(&weights, &config)?;
+        let (Some(first), Some(last)) = (placement.devices.first(), placement.devices.last())
+        else {
+            return Err(DecoderError::NoDevice);
         };
-        let mut blocks = Vec::new();
-        for layer in 0..config.n_layers {
-            blocks.push(arch::load_block(&from, &config, layer)?);
-            progress(layer + 1, config.n_layers);
-        }
-        let final_norm = Norm::load(&from, names.final_norm, &config)?;
-        let unembed = if config.tied {
-            weights.skip(names.unembed);
-            embed.t()?
-        } else {
-            from.tensor(names.unembed, &[config.vocab, config.d_model])?
-                .t()?
-        };
-        weights.check_all_used()?;
-        let frequencies = match &config.position {
-            Position::Rotary { dim, base, scaling } => Some(frequencies(*dim, *base, scaling)),
-            Position::Learned => None,
-        };
+        let ends = Ends::load(&weights, &config, placement, (first, last))?;
+        let blocks = Blocks::load(&weights, &config, placement, progress)?;
         Ok(Self {
             config,
-            embed,
-            pos_embed,
+            ends,
             blocks,
-            final_norm,
-            unembed,
-            frequencies,
         })
     }
 
@@ -88,33 +135,41 @@ impl Decoder {
 
     /// Rows that the neurons of a block write into the residual stream, scaled
     /// by `mlp.hook_post`: [d_mlp, d_model]. None beyond the last block.
-    #[must_use]
-    pub fn mlp_out_weight(&self, layer: usize) -> Option<&Tensor> {
-        Some(self.blocks.get(layer)?.mlp_out_weight())
+    ///
+    /// # Errors
+    /// The block's weights cannot be read.
+    pub fn mlp_out_weight(&self, layer: usize) -> Result<Option<Tensor>, DecoderError> {
+        if layer >= self.config.n_layers {
+            return Ok(None);
+        }
+        self.blocks
+            .with(layer, |block| block.mlp_out_weight())
+            .map(Some)
     }
 
     /// Every site that a pass of this model goes through, in order.
     #[must_use]
     pub fn sites(&self) -> Vec<HookSite> {
+        let config = &self.config;
         let exists = |site: BlockSite| match site {
-            BlockSite::ResidMid => self.config.block == BlockKind::Sequential,
-            BlockSite::RotQ | BlockSite::RotK => self.frequencies.is_some(),
-            BlockSite::MlpPreLinear => self.config.architecture == Architecture::Llama,
+            BlockSite::ResidMid => config.block == BlockKind::Sequential,
+            BlockSite::Ln2Scale | BlockSite::Ln2Normalized => !config.shared_norm,
+            BlockSite::RotQ | BlockSite::RotK => matches!(config.position, Position::Rotary(_)),
+            BlockSite::MlpPreLinear => arch::gated(config.architecture),
             _ => true,
         };
         let mut sites = vec![HookSite::Embed];
-        if self.pos_embed.is_some() {
+        if matches!(config.position, Position::Learned { .. }) {
             sites.push(HookSite::PosEmbed);
         }
-        for layer in 0..self.config.n_layers {
+        for layer in 0..config.n_layers {
             let block = BlockSite::ALL.iter().filter(|s| exists(**s));
             sites.extend(block.map(|s| s.at(layer)));
         }
-        sites.extend([
-            HookSite::FinalScale,
-            HookSite::FinalNormalized,
-            HookSite::Logits,
-        ]);
+        if config.final_norm {
+            sites.extend([HookSite::FinalScale, HookSite::FinalNormalized]);
+        }
+        sites.push(HookSite::Logits);
         sites
     }
 
@@ -136,17 +191,11 @@ impl Decoder {
     /// As [`Decoder::forward`].
     pub fn embed(&self, pack: &Pack, hooks: &mut dyn Hooks) -> Result<Tensor, DecoderError> {
         pack.check(self.config.vocab, self.config.context)?;
-        let device = self.embed.device();
-        let ids = Tensor::from_slice(pack.ids(), pack.tokens(), device)?;
-        let x = self.embed.index_select(&ids, 0)?;
-        let mut pass = Pass { pack, hooks };
-        let x = pass.at(HookSite::Embed, pack.pad(&x)?)?;
-        let x = match &self.pos_embed {
-            Some(table) => {
-                let positions = Tensor::new(pack.positions(), device)?;
-                let p = pack.pad(&table.index_select(&positions, 0)?)?;
-                (x + pass.at(HookSite::PosEmbed, p)?)?
-            }
+        let mut pass = Pass::outside(pack, hooks);
+        let x = pack.pad(&self.ends.embed(pack.ids())?)?;
+        let x = pass.at(HookSite::Embed, x)?;
+        let x = match self.ends.positions(&pack.positions())? {
+            Some(p) => (x + pass.at(HookSite::PosEmbed, pack.pad(&p)?)?)?,
             None => x,
         };
         Ok(x.narrow(0, 0, pack.tokens())?)
@@ -156,7 +205,7 @@ impl Decoder {
     ///
     /// # Errors
     /// A range beyond the model, a residual stream of another length than the
-    /// pack; as [`Decoder::forward`].
+    /// pack, a pack that continues a cache; as [`Decoder::forward`].
     pub fn run_blocks(
         &self,
         pack: &Pack,
@@ -164,13 +213,54 @@ impl Decoder {
         x: &Tensor,
         hooks: &mut dyn Hooks,
     ) -> Result<Tensor, DecoderError> {
-        let Some(blocks) = self.blocks.get(range.clone()) else {
+        if pack.past().iter().any(|p| *p > 0) {
+            return Err(DecoderError::Cache {
+                reason: "is needed for a pack that continues prompts".to_owned(),
+            });
+        }
+        self.run(pack, range, x, hooks, None)
+    }
+
+    /// One decoding step: takes the tokens of `pack`, which continue those in
+    /// the cache, through all blocks; gives the residual stream that leaves
+    /// the last one, [tokens, d_model]. The cache grows by the pack.
+    ///
+    /// # Errors
+    /// A pack whose pasts are not the cache's; as [`Decoder::forward`]. After
+    /// an error the cache is of no more use.
+    pub fn extend(
+        &self,
+        pack: &Pack,
+        cache: &mut KvCache,
+        hooks: &mut dyn Hooks,
+    ) -> Result<Tensor, DecoderError> {
+        let lengths = cache.lengths();
+        if lengths != pack.past() {
+            let past = pack.past();
+            let reason =
+                format!("holds {lengths:?} tokens of each prompt, and the pack continues {past:?}");
+            return Err(DecoderError::Cache { reason });
+        }
+        let x = self.embed(pack, hooks)?;
+        self.run(pack, 0..self.config.n_layers, &x, hooks, Some(cache))
+    }
+
+    fn run<'a>(
+        &'a self,
+        pack: &'a Pack,
+        range: Range<usize>,
+        x: &Tensor,
+        hooks: &'a mut dyn Hooks,
+        cache: Option<&'a mut KvCache>,
+    ) -> Result<Tensor, DecoderError> {
+        let n_layers = self.config.n_layers;
+        if range.start > range.end || range.end > n_layers {
             return Err(DecoderError::Blocks {
                 start: range.start,
                 end: range.end,
-                n_layers: self.blocks.len(),
+                n_layers,
             });
-        };
+        }
         let rows = x.dim(0)?;
         if rows != pack.tokens() {
             return Err(DecoderError::Rows {
@@ -178,15 +268,27 @@ impl Decoder {
                 tokens: pack.tokens(),
             });
         }
-        let rotary = match &self.frequencies {
-            Some(f) => Some(Rotary::new(pack, f, x.dtype(), x.device())?),
-            None => None,
+        let mut pass = Pass {
+            cache,
+            ..Pass::outside(pack, hooks)
         };
-        let mut pass = Pass { pack, hooks };
         let mut x = pack.pad(x)?;
-        for (layer, block) in range.zip(blocks) {
-            x = block.forward(&mut pass, layer, x, rotary.as_ref())?;
-        }
+        let mut at: Option<Device> = None;
+        self.blocks.each(range, &mut |layer, device, block| {
+            // Positions are looked up again where the blocks change device.
+            if at.as_ref().is_none_or(|d| !d.same_device(device)) {
+                x = x.to_device(device)?;
+                let table = |rope| Rotary::new(pack, rope, x.dtype(), device);
+                pass.rotary = match &self.config.position {
+                    Position::Rotary(rope) => Some(table(rope)?),
+                    Position::Learned { .. } | Position::Alibi => None,
+                };
+                pass.local_rotary = self.config.local_rope.as_ref().map(table).transpose()?;
+                at = Some(device.clone());
+            }
+            x = block.forward(&mut pass, layer, x.clone())?;
+            Ok(())
+        })?;
         Ok(x.narrow(0, 0, pack.tokens())?)
     }
 
@@ -208,25 +310,35 @@ impl Decoder {
         if !after.into_iter().any(|site| hooks.wants(site)) {
             return Ok(());
         }
-        let mut pass = Pass { pack, hooks };
-        let x = self.final_norm.hooked(
-            &mut pass,
-            &pack.pad(x)?,
-            HookSite::FinalScale,
-            HookSite::FinalNormalized,
-        )?;
+        let mut pass = Pass::outside(pack, hooks);
+        let x = pack.pad(&self.ends.here(x)?)?;
+        let x = match &self.ends.final_norm {
+            Some(norm) => norm.hooked(
+                &mut pass,
+                &x,
+                HookSite::FinalScale,
+                HookSite::FinalNormalized,
+            )?,
+            None => x,
+        };
         if pass.hooks.wants(HookSite::Logits) {
-            pass.at(HookSite::Logits, x.matmul(&self.unembed)?)?;
+            let logits = self.ends.unembed(&x)?;
+            pass.at(HookSite::Logits, cap(logits, self.config.logit_cap)?)?;
         }
         Ok(())
     }
 
-    /// The final norm of some rows, gain and bias included: [n, d_model].
+    /// The final norm of some rows, gain and bias included: [n, d_model]. In a
+    /// model without one, the rows.
     ///
     /// # Errors
     /// A width other than the model's.
     pub fn final_norm(&self, x: &Tensor) -> Result<Tensor, DecoderError> {
-        self.final_norm.forward(&x.contiguous()?)
+        let x = self.ends.here(x)?;
+        match &self.ends.final_norm {
+            Some(norm) => norm.forward(&x.contiguous()?),
+            None => Ok(x),
+        }
     }
 
     /// Next-token logits of some rows of the residual stream [n, d_model]
@@ -237,6 +349,33 @@ impl Decoder {
     pub fn logits(&self, x: &Tensor) -> Result<Tensor, DecoderError> {
         let n = x.dim(0)?;
         let normed = pad_rows(&self.final_norm(x)?, Pack::MIN_ROWS)?;
-        Ok(normed.matmul(&self.unembed)?.narrow(0, 0, n)?)
+        let logits = self.ends.unembed(&normed)?.narrow(0, 0, n)?;
+        cap(logits, self.config.logit_cap)
     }
+
+    /// Next-token logits [prompts, vocab] after a pack's last tokens, going on
+    /// from `cache`; see [`Decoder::extend`].
+    ///
+    /// # Errors
+    /// As [`Decoder::extend`].
+    pub fn next_logits(&self, pack: &Pack, cache: &mut KvCache) -> Result<Tensor, DecoderError> {
+        let x = self.extend(pack, cache, &mut NoHooks)?;
+        let last = Tensor::new(pack.last_rows(), x.device())?;
+        let normed = self.final_norm(&x.index_select(&last, 0)?)?;
+        cap(self.ends.unembed(&normed)?, self.config.logit_cap)
+    }
+}
+
+/// Checks, before anything is read, that the files hold exactly the tensors
+/// that the config calls for.
+fn check(weights: &Weights, config: &DecoderConfig) -> Result<(), DecoderError> {
+    for spec in tensors(config)? {
+        weights.expect(&spec.name, &spec.shape)?;
+    }
+    if config.tied {
+        // Some files store it a second time.
+        let unembed = arch::outside(config.architecture).unembed;
+        weights.skip(&format!("{unembed}.weight"));
+    }
+    Ok(weights.check_all_used()?)
 }

@@ -26,6 +26,21 @@ pub enum DecoderError {
         /// What is wrong.
         reason: String,
     },
+    /// A placement without a device.
+    #[error("a decoder needs at least one device, and none is given")]
+    NoDevice,
+    /// A cache that does not fit the pack, or is missing.
+    #[error("the cache {reason}")]
+    Cache {
+        /// What is wrong.
+        reason: String,
+    },
+    /// The thread that reads blocks ended early.
+    #[error("block {layer} was not read: the thread that reads blocks has stopped")]
+    Stream {
+        /// The block waited for.
+        layer: usize,
+    },
     /// A residual stream of another length than the pack.
     #[error("the residual stream has {rows} rows and the pack {tokens} tokens")]
     Rows {

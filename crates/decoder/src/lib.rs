@@ -10,13 +10,20 @@
 //! architecture under `arch/`, loader beside forward, over shared `parts/`.
 
 mod arch;
+mod blocks;
+mod cache;
 mod decoder;
+mod ends;
 mod error;
+mod generate;
 mod pack;
 mod parts;
 mod pass;
 
-pub use decoder::Decoder;
+pub use cache::KvCache;
+pub use decoder::{Arithmetic, Decoder, Placement, Residency, tensors};
 pub use error::DecoderError;
+pub use generate::greedy;
 pub use pack::Pack;
+pub use parts::load::{TensorKind, TensorSpec};
 pub use pass::{Hooks, NoHooks};

@@ -9,6 +9,10 @@ use crate::DecoderError;
 pub struct Pack {
     ids: Vec<u32>,
     segments: Vec<Range<usize>>,
+    /// Tokens of each prompt that went before and are in a cache.
+    past: Vec<usize>,
+    /// Fewest rows of the tensors of a pass.
+    min_rows: usize,
 }
 
 impl Pack {
@@ -40,7 +44,44 @@ impl Pack {
                 reason: "is missing: the pack is empty".to_owned(),
             });
         }
-        Ok(Self { ids, segments })
+        let past = vec![0; segments.len()];
+        Ok(Self {
+            ids,
+            segments,
+            past,
+            min_rows: Self::MIN_ROWS,
+        })
+    }
+
+    /// Packs what follows `past` tokens of each prompt that a cache holds. Such
+    /// a pack is not padded to [`Pack::MIN_ROWS`]: a decoding step has few
+    /// rows, and its bits are not those of a pass over the whole prompt.
+    ///
+    /// # Errors
+    /// As [`Pack::new`]; another number of pasts than of prompts.
+    pub fn continuing(prompts: &[Vec<u32>], past: &[usize]) -> Result<Self, DecoderError> {
+        if prompts.len() != past.len() {
+            return Err(DecoderError::Prompt {
+                index: prompts.len().min(past.len()),
+                reason: format!(
+                    "has no counterpart: {} prompts continue {}",
+                    prompts.len(),
+                    past.len()
+                ),
+            });
+        }
+        let mut pack = Self::new(prompts)?;
+        pack.past = past.to_vec();
+        if past.iter().any(|p| *p > 0) {
+            pack.min_rows = 1;
+        }
+        Ok(pack)
+    }
+
+    /// Tokens of each prompt that went before and are in a cache.
+    #[must_use]
+    pub fn past(&self) -> &[usize] {
+        &self.past
     }
 
     /// Rows of each prompt.
@@ -70,13 +111,15 @@ impl Pack {
     /// Position of every row within its prompt.
     #[must_use]
     pub fn positions(&self) -> Vec<u32> {
-        let spans = self.segments.iter();
-        spans.flat_map(|s| 0..s.len() as u32).collect()
+        let spans = self.segments.iter().zip(&self.past);
+        spans
+            .flat_map(|(s, past)| *past as u32..(past + s.len()) as u32)
+            .collect()
     }
 
     /// Rows of the tensors of a pass: tokens and padding.
     pub(crate) fn rows(&self) -> usize {
-        self.tokens().max(Self::MIN_ROWS)
+        self.tokens().max(self.min_rows)
     }
 
     /// `x` [tokens, …] with rows of zeros below it up to `rows`.
@@ -86,13 +129,11 @@ impl Pack {
 
     pub(crate) fn check(&self, vocab: usize, context: usize) -> Result<(), DecoderError> {
         for (index, segment) in self.segments.iter().enumerate() {
-            if segment.len() > context {
+            let length = self.past[index] + segment.len();
+            if length > context {
                 return Err(DecoderError::Prompt {
                     index,
-                    reason: format!(
-                        "has {} tokens and the model's context is {context}",
-                        segment.len()
-                    ),
+                    reason: format!("has {length} tokens and the model's context is {context}"),
                 });
             }
             if let Some(id) = self.ids[segment.clone()]

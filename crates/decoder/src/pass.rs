@@ -1,6 +1,8 @@
 use assay_hook_site::{BlockSite, HookSite};
 use candle_core::Tensor;
 
+use crate::cache::KvCache;
+use crate::parts::rotary::Rotary;
 use crate::{DecoderError, Pack};
 
 /// What looks into a pass, and edits it.
@@ -44,13 +46,31 @@ impl Hooks for NoHooks {
     }
 }
 
-/// One pass under way: its prompts and its hooks.
+/// One pass under way: its prompts, its hooks, and what attention needs
+/// beside the residual stream.
 pub(crate) struct Pass<'a> {
     pub(crate) pack: &'a Pack,
     pub(crate) hooks: &'a mut dyn Hooks,
+    /// RoPE of the pack's positions, in models that have it.
+    pub(crate) rotary: Option<Rotary>,
+    /// RoPE of the blocks with a window, where it is another one.
+    pub(crate) local_rotary: Option<Rotary>,
+    /// Keys and values of what went before, in a decoding step.
+    pub(crate) cache: Option<&'a mut KvCache>,
 }
 
-impl Pass<'_> {
+impl<'a> Pass<'a> {
+    /// A pass outside the blocks, where no positions are needed.
+    pub(crate) fn outside(pack: &'a Pack, hooks: &'a mut dyn Hooks) -> Self {
+        Self {
+            pack,
+            hooks,
+            rotary: None,
+            local_rotary: None,
+            cache: None,
+        }
+    }
+
     pub(crate) fn wants(&self, layer: usize, site: BlockSite) -> bool {
         self.hooks.wants(site.at(layer))
     }

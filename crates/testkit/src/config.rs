@@ -1,8 +1,8 @@
-use assay_checkpoint::{Architecture, BlockKind};
+use assay_checkpoint::BlockKind;
 use candle_core::DType;
 use serde_json::{Value, json};
 
-use crate::TinyModel;
+use crate::{Architecture, TinyModel};
 
 /// The model's config.json.
 #[must_use]

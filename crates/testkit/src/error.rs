@@ -18,6 +18,12 @@ pub enum TestkitError {
     /// The tokenizer library refused.
     #[error("tiny tokenizer: {0}")]
     Tokenizer(#[from] tokenizers::Error),
+    /// A config that the decoder refuses.
+    #[error("tiny model: {0}")]
+    Config(#[from] assay_checkpoint::CheckpointError),
+    /// A config that the decoder has no tensors for.
+    #[error("tiny model: {0}")]
+    Decoder(#[from] assay_decoder::DecoderError),
     /// A specification that contradicts itself.
     #[error("tiny model: {0}")]
     Spec(String),

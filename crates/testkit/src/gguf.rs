@@ -2,13 +2,12 @@ use std::fs::File;
 use std::io::BufWriter;
 use std::path::Path;
 
-use assay_checkpoint::Architecture;
 use candle_core::Tensor;
 use candle_core::quantized::gguf_file::{self, Value};
 use candle_core::quantized::{GgmlDType, QTensor};
 
 use crate::text::END;
-use crate::{TestkitError, Text, TinyModel, tensors, tokenizer_parts};
+use crate::{Architecture, TestkitError, Text, TinyModel, tensors, tokenizer_parts};
 
 /// Writes a LLaMA as llama.cpp lays it out: matrices stored as `matrices`,
 /// norm gains as F32, rows of Q and K permuted for interleaved RoPE, the

@@ -2,10 +2,10 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use candle_core::Tensor;
-use serde_json::json;
+use candle_core::{DType, Tensor};
+use serde_json::{Value, json};
 
-use crate::{Tensors, TestkitError, TinyModel, config_json, tensors, tokenizer};
+use crate::{Tensors, TestkitError, TinyModel, config_json, tensors, tensors_of, tokenizer};
 
 /// Writes a model as Hugging Face lays it out: config.json, model.safetensors
 /// or its shards with their index, and tokenizer.json if it has text. The
@@ -63,6 +63,31 @@ pub fn write_hf_with(
     let total: usize = stored.iter().map(|(_, tensor)| bytes(tensor)).sum();
     let index = json!({"metadata": {"total_size": total}, "weight_map": places});
     write("model.safetensors.index.json", format!("{index:#}\n"))
+}
+
+/// Writes a model of any family that the decoder reads: this config.json, and
+/// weights stored as `storage` that [`tensors_of`] makes for it.
+///
+/// # Errors
+/// A config that the decoder refuses, or a file that cannot be written.
+pub fn write_config(
+    folder: &Path,
+    config: &Value,
+    seed: u64,
+    storage: DType,
+) -> Result<(), TestkitError> {
+    fs::create_dir_all(folder).map_err(TestkitError::io(folder))?;
+    let path = folder.join("config.json");
+    fs::write(&path, format!("{config:#}\n")).map_err(TestkitError::io(&path))?;
+    let stored: Vec<(String, Tensor)> = tensors_of(config, seed)?
+        .into_iter()
+        .map(|(name, tensor)| Ok((name, tensor.to_dtype(storage)?)))
+        .collect::<Result<_, TestkitError>>()?;
+    let stored: Vec<(&str, Tensor)> = stored
+        .iter()
+        .map(|(n, t)| (n.as_str(), t.clone()))
+        .collect();
+    save(&folder.join("model.safetensors"), &stored)
 }
 
 fn save(path: &Path, tensors: &[(&str, Tensor)]) -> Result<(), TestkitError> {

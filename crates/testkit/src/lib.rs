@@ -14,11 +14,10 @@ mod spec;
 mod tensors;
 mod text;
 
-pub use assay_checkpoint::Architecture;
 pub use config::config_json;
 pub use error::TestkitError;
 pub use gguf::{gguf_metadata, write_gguf, write_gguf_with};
-pub use hf::{write_hf, write_hf_with};
-pub use spec::{Text, TinyModel};
-pub use tensors::{Tensors, tensors};
+pub use hf::{write_config, write_hf, write_hf_with};
+pub use spec::{Architecture, Text, TinyModel};
+pub use tensors::{Tensors, tensors, tensors_of};
 pub use text::{tokenizer, tokenizer_parts};

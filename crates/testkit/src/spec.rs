@@ -1,5 +1,17 @@
-use assay_checkpoint::{Architecture, BlockKind};
+use assay_checkpoint::BlockKind;
 use candle_core::DType;
+
+/// Families with an example here; for the others, [`crate::write_config`]
+/// takes a config.json.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Architecture {
+    /// GPT-NeoX.
+    GptNeoX,
+    /// GPT-2.
+    Gpt2,
+    /// LLaMA.
+    Llama,
+}
 
 /// Which tokenizer lies beside the weights.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

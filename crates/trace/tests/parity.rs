@@ -12,16 +12,18 @@ use assay_hook_site::{BlockSite, HookSite};
 use assay_trace::{Edit, Trace, record};
 use candle_core::{DType, Device, Tensor};
 
-const CASES: [&str; 8] = [
-    "neox-parallel",
-    "neox-sequential",
-    "neox-f16",
-    "gpt2",
-    "gpt2-untied-inner",
-    "llama-gqa-tied",
-    "llama-untied-bias",
-    "llama3-scaled-bf16",
-];
+/// Every case of golden/parity, in order of name.
+fn cases() -> Vec<String> {
+    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../golden/parity");
+    let folders = std::fs::read_dir(root).unwrap().map(|e| e.unwrap());
+    let mut cases: Vec<String> = folders
+        .filter(|e| e.path().join("config.json").exists())
+        .map(|e| e.file_name().into_string().unwrap())
+        .collect();
+    cases.sort();
+    assert!(!cases.is_empty());
+    cases
+}
 
 /// Both parts of the tolerance `TOLERANCE + TOLERANCE * |expected|`: two f32
 /// implementations that sum in different orders stay within it (the worst
@@ -107,13 +109,13 @@ fn check_parity(case: &str) {
 
 #[test]
 fn every_site_matches_transformers() {
-    CASES.iter().for_each(|case| check_parity(case));
+    cases().iter().for_each(|case| check_parity(case));
 }
 
 /// The parts sum to the residual, per block kind, exactly as added.
 #[test]
 fn parts_sum_to_the_residual() {
-    for case in CASES {
+    for case in &cases() {
         let (ids, _) = reference(case);
         let decoder = load(case, DType::F64);
         let trace = record_all(&decoder, &ids);
@@ -142,7 +144,7 @@ fn parts_sum_to_the_residual() {
 /// V is what attention mixes: z = pattern · V at every layer (erratum E5).
 #[test]
 fn z_is_rebuilt_from_pattern_and_v() {
-    for case in CASES {
+    for case in &cases() {
         let (ids, _) = reference(case);
         let decoder = load(case, DType::F64);
         let trace = record_all(&decoder, &ids);
@@ -179,7 +181,7 @@ fn bits(trace: &Trace) -> BTreeMap<HookSite, Vec<u64>> {
 /// changes the logits: no hook is silently ignored.
 #[test]
 fn self_patch_is_nothing_and_another_edit_is_something() {
-    for case in CASES {
+    for case in &cases() {
         let (ids, _) = reference(case);
         let decoder = load(case, DType::F32);
         let sites: BTreeSet<HookSite> = decoder.sites().into_iter().collect();
@@ -207,7 +209,7 @@ fn self_patch_is_nothing_and_another_edit_is_something() {
 /// A prompt's bits do not depend on its pack-mates or their order.
 #[test]
 fn alone_packed_and_reversed_are_bit_identical() {
-    for case in CASES {
+    for case in &cases() {
         let (ids, _) = reference(case);
         let decoder = load(case, DType::F32);
         let sites: BTreeSet<HookSite> = decoder.sites().into_iter().collect();

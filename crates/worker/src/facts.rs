@@ -25,9 +25,10 @@ pub(crate) fn facts(checkpoint: &Checkpoint) -> ModelFacts {
         }
         .to_owned(),
         position: match &config.position {
-            Position::Rotary { dim, .. } if *dim == config.d_head => "rotary".to_owned(),
-            Position::Rotary { dim, .. } => format!("rotary, {dim} of {}", config.d_head),
-            Position::Learned => "learned".to_owned(),
+            Position::Rotary(rope) if rope.dim == config.d_head => "rotary".to_owned(),
+            Position::Rotary(rope) => format!("rotary, {} of {}", rope.dim, config.d_head),
+            Position::Learned { .. } => "learned".to_owned(),
+            Position::Alibi => "ALiBi".to_owned(),
         },
         parameters: checkpoint.weights.parameters(),
         stored: checkpoint.weights.stored(),

@@ -249,7 +249,7 @@ impl Measuring<'_> {
         layer: usize,
         samples: &mut [Sample],
     ) -> Result<(), ExperimentError> {
-        let Some(w_out) = session.decoder().mlp_out_weight(layer) else {
+        let Some(w_out) = session.decoder().mlp_out_weight(layer)? else {
             return Err(session.unsuitable(format!("has no block {layer}")));
         };
         for (i, row) in self.trace.pack().last_rows().into_iter().enumerate() {

@@ -1,37 +1,35 @@
 //! GPT-NeoX (Black et al. 2022): Pythia, StableLM-alpha. Parallel residual
 //! unless the config says otherwise; two norms in a block either way.
 
-use assay_checkpoint::{Activation, BlockKind, DecoderConfig};
+use assay_checkpoint::{BlockKind, DecoderConfig};
 use assay_hook_site::BlockSite;
 use candle_core::Tensor;
 
-use super::{Block, Outside};
+use super::{Block, NONE, Outside};
 use crate::DecoderError;
-use crate::parts::attention::{Qkv, attend, project};
-use crate::parts::linear::{Linear, Load, Stored};
-use crate::parts::mlp;
+use crate::parts::attention::{Attention, Qkv};
+use crate::parts::linear::Linear;
+use crate::parts::load::Load;
+use crate::parts::mlp::Plain;
 use crate::parts::norm::Norm;
-use crate::parts::rotary::Rotary;
 use crate::pass::Pass;
 
 pub(crate) const OUTSIDE: Outside = Outside {
-    embed: "gpt_neox.embed_in.weight",
-    pos_embed: None,
+    embed: "gpt_neox.embed_in",
     final_norm: "gpt_neox.final_layer_norm",
-    unembed: "embed_out.weight",
+    unembed: "embed_out",
+    ..NONE
 };
 
 pub(crate) struct NeoXBlock {
     ln1: Norm,
     ln2: Norm,
     query_key_value: Linear, // d_model -> 3 * d_model
-    dense: Linear,           // d_model -> d_model
-    up: Linear,              // d_model -> d_mlp
-    down: Linear,            // d_mlp -> d_model
-    activation: Activation,
-    block: BlockKind,
     n_heads: usize,
     d_head: usize,
+    attention: Attention,
+    mlp: Plain,
+    block: BlockKind,
 }
 
 impl NeoXBlock {
@@ -41,96 +39,64 @@ impl NeoXBlock {
         layer: usize,
     ) -> Result<Self, DecoderError> {
         let name = |rest: &str| format!("gpt_neox.layers.{layer}.{rest}");
-        let (d, d_mlp) = (config.d_model, config.d_mlp);
-        let linear =
-            |rest: &str, shape, bias| Linear::load(from, &name(rest), shape, bias, Stored::OutIn);
-        let bias = config.attention_bias;
+        let d = config.d_model;
+        let qkv = name("attention.query_key_value");
+        let out = from.linear(&name("attention.dense"), (d, d), config.out_bias)?;
+        let mlp = (&*name("mlp.dense_h_to_4h"), &*name("mlp.dense_4h_to_h"));
         Ok(Self {
             ln1: Norm::load(from, &name("input_layernorm"), config)?,
             ln2: Norm::load(from, &name("post_attention_layernorm"), config)?,
-            query_key_value: linear("attention.query_key_value", (d, 3 * d), bias)?,
-            dense: linear("attention.dense", (d, d), bias)?,
-            up: linear("mlp.dense_h_to_4h", (d, d_mlp), config.mlp_bias)?,
-            down: linear("mlp.dense_4h_to_h", (d_mlp, d), config.mlp_bias)?,
-            activation: config.activation,
-            block: config.block,
+            query_key_value: from.linear(&qkv, (d, 3 * d), config.qkv_bias)?,
             n_heads: config.n_heads,
             d_head: config.d_head,
+            attention: Attention::new(config, layer, out),
+            mlp: Plain::load(from, mlp, config)?,
+            block: config.block,
         })
     }
 
-    fn attention(
-        &self,
-        pass: &mut Pass,
-        layer: usize,
-        x: &Tensor,
-        rotary: Option<&Rotary>,
-    ) -> Result<Tensor, DecoderError> {
-        let (scale, normalized) = (
-            BlockSite::Ln1Scale.at(layer),
-            BlockSite::Ln1Normalized.at(layer),
-        );
-        let x = self.ln1.hooked(pass, x, scale, normalized)?;
-        let rows = x.dim(0)?;
+    fn qkv(&self, x: &Tensor) -> Result<Qkv, DecoderError> {
+        let (rows, _) = x.dims2()?;
         // Rows are (head, qkv, d_head), not (qkv, head, d_head): erratum E5.
-        let fused =
-            self.query_key_value
-                .forward(&x)?
-                .reshape((rows, self.n_heads, 3 * self.d_head))?;
+        let shape = (rows, self.n_heads, 3 * self.d_head);
+        let fused = self.query_key_value.forward(x)?.reshape(shape)?;
         let part = |i: usize| fused.narrow(2, i * self.d_head, self.d_head);
-        let q = pass.block(layer, BlockSite::Q, part(0)?)?;
-        let k = pass.block(layer, BlockSite::K, part(1)?)?;
-        let v = pass.block(layer, BlockSite::V, part(2)?)?;
-        let (q, k) = match rotary {
-            Some(rotary) => (rotary.apply(&q)?, rotary.apply(&k)?),
-            None => (q, k),
-        };
-        let q = pass.block(layer, BlockSite::RotQ, q)?;
-        let k = pass.block(layer, BlockSite::RotK, k)?;
-        let z = attend(pass, layer, &Qkv { q, k, v })?;
-        let z = pass.block(layer, BlockSite::Z, z)?;
-        project(pass, layer, &z, &self.dense)
+        Ok(Qkv {
+            q: part(0)?,
+            k: part(1)?,
+            v: part(2)?,
+        })
     }
 
     fn mlp(&self, pass: &mut Pass, layer: usize, x: &Tensor) -> Result<Tensor, DecoderError> {
-        let (scale, normalized) = (
-            BlockSite::Ln2Scale.at(layer),
-            BlockSite::Ln2Normalized.at(layer),
-        );
-        let x = self.ln2.hooked(pass, x, scale, normalized)?;
-        mlp::plain(pass, layer, &x, (&self.up, self.activation, &self.down))
+        let h = self.ln2.second(pass, layer, x)?;
+        let mlp_out = self.mlp.forward(pass, layer, &h)?;
+        pass.block(layer, BlockSite::MlpOut, mlp_out)
     }
 }
 
 impl Block for NeoXBlock {
-    fn forward(
-        &self,
-        pass: &mut Pass,
-        layer: usize,
-        x: Tensor,
-        rotary: Option<&Rotary>,
-    ) -> Result<Tensor, DecoderError> {
+    fn forward(&self, pass: &mut Pass, layer: usize, x: Tensor) -> Result<Tensor, DecoderError> {
         let x = pass.block(layer, BlockSite::ResidPre, x)?;
-        let attn_out = self.attention(pass, layer, &x, rotary)?;
+        let h = self.ln1.first(pass, layer, &x)?;
+        let attn_out = self.attention.forward(pass, layer, self.qkv(&h)?)?;
         let attn_out = pass.block(layer, BlockSite::AttnOut, attn_out)?;
         let resid_post = match self.block {
             BlockKind::Parallel => {
                 let mlp_out = self.mlp(pass, layer, &x)?;
-                let mlp_out = pass.block(layer, BlockSite::MlpOut, mlp_out)?;
                 // In the order in which transformers adds them.
                 ((mlp_out + attn_out)? + x)?
             }
             BlockKind::Sequential => {
                 let resid_mid = pass.block(layer, BlockSite::ResidMid, (attn_out + x)?)?;
                 let mlp_out = self.mlp(pass, layer, &resid_mid)?;
-                let mlp_out = pass.block(layer, BlockSite::MlpOut, mlp_out)?;
                 (mlp_out + resid_mid)?
             }
         };
         pass.block(layer, BlockSite::ResidPost, resid_post)
     }
 
-    fn mlp_out_weight(&self) -> &Tensor {
-        self.down.weight()
+    fn mlp_out_weight(&self) -> Result<Tensor, DecoderError> {
+        self.mlp.out_weight()
     }
 }

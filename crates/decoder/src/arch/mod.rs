@@ -1,46 +1,72 @@
 //! One file per architecture: its tensors and its equation.
 
+mod bloom;
+mod falcon;
+mod gemma;
 mod gpt2;
+mod gpt_neo;
 mod gpt_neox;
+mod gptj;
 mod llama;
+mod opt;
+mod phi;
+mod stablelm;
 
 use assay_checkpoint::{Architecture, DecoderConfig};
 use candle_core::Tensor;
 
 use crate::DecoderError;
-use crate::parts::linear::Load;
-use crate::parts::rotary::Rotary;
+use crate::parts::load::Load;
 use crate::pass::Pass;
 
 /// One block: residual in, residual out.
 pub(crate) trait Block: Send + Sync {
     /// x [rows, d_model] -> [rows, d_model].
-    fn forward(
-        &self,
-        pass: &mut Pass,
-        layer: usize,
-        x: Tensor,
-        rotary: Option<&Rotary>,
-    ) -> Result<Tensor, DecoderError>;
+    fn forward(&self, pass: &mut Pass, layer: usize, x: Tensor) -> Result<Tensor, DecoderError>;
 
     /// Rows that neurons write into the residual stream: [d_mlp, d_model].
-    fn mlp_out_weight(&self) -> &Tensor;
+    fn mlp_out_weight(&self) -> Result<Tensor, DecoderError>;
 }
 
-/// Names of the tensors outside the blocks.
+/// Names of what stands outside the blocks. A tensor that a config does not
+/// call for may have a name here all the same.
 pub(crate) struct Outside {
+    /// `.weight` follows, as for all of them.
     pub(crate) embed: &'static str,
-    pub(crate) pos_embed: Option<&'static str>,
+    pub(crate) pos_embed: &'static str,
+    pub(crate) embed_norm: &'static str,
+    /// Projections from the token embedding's width and back to it.
+    pub(crate) project: (&'static str, &'static str),
     pub(crate) final_norm: &'static str,
     pub(crate) unembed: &'static str,
 }
 
+/// What a family without them calls the parts that only one family has.
+const NONE: Outside = Outside {
+    embed: "",
+    pos_embed: "",
+    embed_norm: "",
+    project: ("", ""),
+    final_norm: "",
+    unembed: "lm_head",
+};
+
 pub(crate) fn outside(architecture: Architecture) -> Outside {
     match architecture {
         Architecture::GptNeoX => gpt_neox::OUTSIDE,
-        Architecture::Gpt2 => gpt2::OUTSIDE,
-        Architecture::Llama => llama::OUTSIDE,
+        Architecture::Gpt2 | Architecture::GptJ | Architecture::GptNeo => gpt2::OUTSIDE,
+        Architecture::Opt => opt::OUTSIDE,
+        Architecture::Bloom => bloom::OUTSIDE,
+        Architecture::Llama | Architecture::Gemma | Architecture::StableLm => llama::OUTSIDE,
+        Architecture::Falcon => falcon::OUTSIDE,
+        Architecture::Phi => phi::OUTSIDE,
     }
+}
+
+/// Does the architecture's MLP have a linear branch beside the gate?
+pub(crate) fn gated(architecture: Architecture) -> bool {
+    use Architecture::{Gemma, Llama, StableLm};
+    matches!(architecture, Llama | Gemma | StableLm)
 }
 
 pub(crate) fn load_block(
@@ -51,6 +77,14 @@ pub(crate) fn load_block(
     Ok(match config.architecture {
         Architecture::GptNeoX => Box::new(gpt_neox::NeoXBlock::load(from, config, layer)?),
         Architecture::Gpt2 => Box::new(gpt2::Gpt2Block::load(from, config, layer)?),
+        Architecture::GptJ => Box::new(gptj::GptJBlock::load(from, config, layer)?),
+        Architecture::GptNeo => Box::new(gpt_neo::NeoBlock::load(from, config, layer)?),
+        Architecture::Opt => Box::new(opt::OptBlock::load(from, config, layer)?),
+        Architecture::Bloom => Box::new(bloom::BloomBlock::load(from, config, layer)?),
         Architecture::Llama => Box::new(llama::LlamaBlock::load(from, config, layer)?),
+        Architecture::Gemma => Box::new(gemma::GemmaBlock::load(from, config, layer)?),
+        Architecture::Falcon => Box::new(falcon::FalconBlock::load(from, config, layer)?),
+        Architecture::StableLm => Box::new(stablelm::StableLmBlock::load(from, config, layer)?),
+        Architecture::Phi => Box::new(phi::PhiBlock::load(from, config, layer)?),
     })
 }

@@ -1,7 +1,6 @@
-use assay_checkpoint::Weights;
+use candle_core::quantized::{QMatMul, QTensor};
 use candle_core::{
-    CpuStorage, CustomOp1, CustomOp3, DType, Device, Layout, Result as CandleResult, Shape, Tensor,
-    bail,
+    CpuStorage, CustomOp3, Layout, Module, Result as CandleResult, Shape, Tensor, bail,
 };
 use gemm::Parallelism;
 use rayon::prelude::*;
@@ -10,63 +9,62 @@ use super::elementwise::{on_cpu, rows_per_task, span};
 use super::real::Real;
 use crate::DecoderError;
 
-/// y = x W + b.
-pub(crate) struct Linear {
+/// A weight matrix.
+pub(crate) enum Matrix {
     /// [in, out]. On the CPU stored in this order whatever the file's: reading
     /// columns of a [out, in] matrix costs a pass 7 % at Pythia-70m's and
     /// 160m's shapes.
-    w: Tensor,
+    Dense(Tensor),
+    /// The blocks of the file, [out, in]: a product rounds its input to eight
+    /// bits, so the result is near that of the widened weights and not equal.
+    Quantized(QMatMul),
+}
+
+impl Matrix {
+    /// Stored blocks as they are.
+    pub(crate) fn quantized(stored: QTensor) -> Result<Self, DecoderError> {
+        Ok(Self::Quantized(QMatMul::from_qtensor(stored)?))
+    }
+}
+
+/// y = x W + b.
+pub(crate) struct Linear {
+    w: Matrix,
     b: Option<Tensor>, // [out]
 }
 
-/// How a file stores a weight matrix.
-#[derive(Clone, Copy)]
-pub(crate) enum Stored {
-    /// [out, in]: torch's Linear.
-    OutIn,
-    /// [in, out]: GPT-2's Conv1D.
-    InOut,
-}
-
 impl Linear {
-    /// From w [in, out] and b [out].
-    pub(crate) fn new(w: Tensor, b: Option<Tensor>) -> Self {
+    /// From w and b [out].
+    pub(crate) fn new(w: Matrix, b: Option<Tensor>) -> Self {
         Self { w, b }
-    }
-
-    /// Loads `{name}.weight` and, if `bias`, `{name}.bias`.
-    pub(crate) fn load(
-        from: &Load,
-        name: &str,
-        (d_in, d_out): (usize, usize),
-        bias: bool,
-        stored: Stored,
-    ) -> Result<Self, DecoderError> {
-        let weight = format!("{name}.weight");
-        let w = match stored {
-            Stored::OutIn => transposed(&from.tensor(&weight, &[d_out, d_in])?)?,
-            Stored::InOut => from.tensor(&weight, &[d_in, d_out])?,
-        };
-        let b = if bias {
-            Some(from.tensor(&format!("{name}.bias"), &[d_out])?)
-        } else {
-            None
-        };
-        Ok(Self::new(w, b))
     }
 
     /// x [rows, in] -> [rows, out].
     pub(crate) fn forward(&self, x: &Tensor) -> Result<Tensor, DecoderError> {
+        let w = match &self.w {
+            Matrix::Dense(w) => w,
+            Matrix::Quantized(w) => {
+                let y = w.forward(x)?;
+                return Ok(match &self.b {
+                    Some(b) => y.broadcast_add(b)?,
+                    None => y,
+                });
+            }
+        };
         Ok(match &self.b {
-            Some(b) if on_cpu(x) => x.contiguous()?.apply_op3_no_bwd(&self.w, b, &Affine)?,
-            Some(b) => x.matmul(&self.w)?.broadcast_add(b)?,
-            None => x.matmul(&self.w)?,
+            Some(b) if on_cpu(x) => x.contiguous()?.apply_op3_no_bwd(w, b, &Affine)?,
+            Some(b) => x.matmul(w)?.broadcast_add(b)?,
+            None => x.matmul(w)?,
         })
     }
 
     /// [in, out].
-    pub(crate) fn weight(&self) -> &Tensor {
-        &self.w
+    pub(crate) fn weight(&self) -> Result<Tensor, DecoderError> {
+        Ok(match &self.w {
+            Matrix::Dense(w) => w.clone(),
+            Matrix::Quantized(QMatMul::QTensor(w)) => w.dequantize(&w.device())?.t()?,
+            Matrix::Quantized(QMatMul::Tensor(w) | QMatMul::TensorF16(w)) => w.t()?,
+        })
     }
 }
 
@@ -173,69 +171,4 @@ fn rows_of<T: Real>(row: &[T], rows: usize) -> Vec<T> {
     // all of them were written.
     unsafe { out.set_len(len) };
     out
-}
-
-/// w [out, in] -> [in, out], its elements moved on the CPU.
-fn transposed(w: &Tensor) -> Result<Tensor, DecoderError> {
-    if on_cpu(w) {
-        return Ok(w.apply_op1_no_bwd(&Transpose)?);
-    }
-    Ok(w.t()?)
-}
-
-/// [rows, columns] -> [columns, rows], tile by tile: candle's `contiguous`
-/// takes as long for Pythia-410m as reading it does (1.6 s).
-struct Transpose;
-
-impl Transpose {
-    /// Elements of a tile's side: two tiles of f64 fit the smallest L1 cache.
-    const TILE: usize = 32;
-
-    fn run<T: Real>(x: &[T], rows: usize, columns: usize) -> Vec<T> {
-        let mut out = vec![T::ZERO; x.len()];
-        out.par_chunks_mut(Self::TILE * rows)
-            .enumerate()
-            .for_each(|(band, out)| {
-                let first = band * Self::TILE;
-                for start in (0..rows).step_by(Self::TILE) {
-                    let end = rows.min(start + Self::TILE);
-                    for (i, out) in out.chunks_exact_mut(rows).enumerate() {
-                        for (row, out) in (start..end).zip(&mut out[start..end]) {
-                            *out = x[row * columns + first + i];
-                        }
-                    }
-                }
-            });
-        out
-    }
-}
-
-impl CustomOp1 for Transpose {
-    fn name(&self) -> &'static str {
-        "transpose"
-    }
-
-    fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> CandleResult<(CpuStorage, Shape)> {
-        let x = span(layout, self.name())?;
-        let (rows, columns) = layout.shape().dims2()?;
-        let out = match storage {
-            CpuStorage::F32(w) => CpuStorage::F32(Self::run(&w[x], rows, columns)),
-            CpuStorage::F64(w) => CpuStorage::F64(Self::run(&w[x], rows, columns)),
-            _ => bail!("transpose is for f32 and f64"),
-        };
-        Ok((out, Shape::from((columns, rows))))
-    }
-}
-
-/// Where weights go as they are read.
-pub(crate) struct Load<'a> {
-    pub(crate) weights: &'a Weights,
-    pub(crate) dtype: DType,
-    pub(crate) device: &'a Device,
-}
-
-impl Load<'_> {
-    pub(crate) fn tensor(&self, name: &str, shape: &[usize]) -> Result<Tensor, DecoderError> {
-        Ok(self.weights.tensor(name, shape, self.dtype, self.device)?)
-    }
 }

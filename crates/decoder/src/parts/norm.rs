@@ -1,5 +1,5 @@
 use assay_checkpoint::{DecoderConfig, NormKind};
-use assay_hook_site::HookSite;
+use assay_hook_site::{BlockSite, HookSite};
 use candle_core::{
     CpuStorage, CustomOp1, CustomOp2, CustomOp3, D, Layout, Result as CandleResult, Shape, Tensor,
     bail,
@@ -7,7 +7,7 @@ use candle_core::{
 use rayon::prelude::*;
 
 use super::elementwise::{Loop, on_cpu, rows_per_task, span, vectorised};
-use super::linear::Load;
+use super::load::{Load, TensorKind};
 use super::real::Real;
 use crate::DecoderError;
 use crate::pass::Pass;
@@ -37,17 +37,52 @@ impl Norm {
         name: &str,
         config: &DecoderConfig,
     ) -> Result<Self, DecoderError> {
-        let part = |part: &str| from.tensor(&format!("{name}.{part}"), &[config.d_model]);
+        Self::of_width(from, name, config, config.d_model)
+    }
+
+    /// As [`Norm::load`], for vectors of `width`.
+    pub(crate) fn of_width(
+        from: &Load,
+        name: &str,
+        config: &DecoderConfig,
+        width: usize,
+    ) -> Result<Self, DecoderError> {
+        let part = |part: &str, kind| from.tensor(&format!("{name}.{part}"), &[width], kind);
+        let gain = part("weight", TensorKind::Gain)?;
+        let gain = if config.gain_from_one {
+            (gain + 1.0)?
+        } else {
+            gain
+        };
         let bias = match config.norm {
-            NormKind::LayerNorm => Some(part("bias")?),
+            NormKind::LayerNorm => Some(part("bias", TensorKind::Bias)?),
             NormKind::RmsNorm => None,
         };
-        Ok(Self::new(
-            config.norm,
-            config.norm_eps,
-            part("weight")?,
-            bias,
-        ))
+        Ok(Self::new(config.norm, config.norm_eps, gain, bias))
+    }
+
+    /// The norm that attention reads, with its sites.
+    pub(crate) fn first(
+        &self,
+        pass: &mut Pass,
+        layer: usize,
+        x: &Tensor,
+    ) -> Result<Tensor, DecoderError> {
+        let sites = [BlockSite::Ln1Scale, BlockSite::Ln1Normalized];
+        let [scale, normalized] = sites.map(|site| site.at(layer));
+        self.hooked(pass, x, scale, normalized)
+    }
+
+    /// The norm that the MLP reads, with its sites.
+    pub(crate) fn second(
+        &self,
+        pass: &mut Pass,
+        layer: usize,
+        x: &Tensor,
+    ) -> Result<Tensor, DecoderError> {
+        let sites = [BlockSite::Ln2Scale, BlockSite::Ln2Normalized];
+        let [scale, normalized] = sites.map(|site| site.at(layer));
+        self.hooked(pass, x, scale, normalized)
     }
 
     /// x [rows, d_model] -> norm(x) * gain + bias [rows, d_model].

@@ -20,6 +20,7 @@ pub(crate) trait Real:
     fn of(x: f64) -> Self;
     fn exp(self) -> Self;
     fn erf(self) -> Self;
+    fn tanh(self) -> Self;
 }
 
 impl Real for f32 {
@@ -98,6 +99,10 @@ impl Real for f32 {
         }
         x * p / q
     }
+
+    fn tanh(self) -> Self {
+        f32::tanh(self)
+    }
 }
 
 impl Real for f64 {
@@ -115,6 +120,10 @@ impl Real for f64 {
 
     fn erf(self) -> Self {
         candle_core::cpu::erf::erf_f64(self)
+    }
+
+    fn tanh(self) -> Self {
+        f64::tanh(self)
     }
 }
 

@@ -1,4 +1,4 @@
-use assay_checkpoint::RopeScaling;
+use assay_checkpoint::{Rope, RopePairs, RopeScaling};
 use candle_core::{
     CpuStorage, CustomOp3, DType, Device, Layout, Result as CandleResult, Shape, Tensor, bail,
 };
@@ -12,12 +12,16 @@ use crate::{DecoderError, Pack};
 pub(crate) struct Rotary {
     cos: Tensor, // [rows, dim / 2]
     sin: Tensor, // [rows, dim / 2]
+    pairs: RopePairs,
 }
 
 /// Frequencies of the pairs, as transformers computes them: in f32, because
 /// models were trained so. [dim / 2]
-pub(crate) fn frequencies(dim: usize, base: f64, scaling: &RopeScaling) -> Vec<f32> {
-    let plain = (0..dim / 2).map(|i| 1.0 / (base as f32).powf((2 * i) as f32 / dim as f32));
+fn frequencies(rope: &Rope) -> Vec<f32> {
+    let Rope {
+        dim, base, scaling, ..
+    } = rope;
+    let plain = (0..dim / 2).map(|i| 1.0 / (*base as f32).powf((2 * i) as f32 / *dim as f32));
     match scaling {
         RopeScaling::None => plain.collect(),
         RopeScaling::Linear { factor } => plain.map(|f| f / *factor as f32).collect(),
@@ -52,10 +56,11 @@ impl Rotary {
     /// Tables for every row of the pack; padding has position 0.
     pub(crate) fn new(
         pack: &Pack,
-        frequencies: &[f32],
+        rope: &Rope,
         dtype: DType,
         device: &Device,
     ) -> Result<Self, DecoderError> {
+        let frequencies = frequencies(rope);
         let mut positions = pack.positions();
         positions.resize(pack.rows(), 0);
         let angles: Vec<f64> = positions
@@ -73,28 +78,43 @@ impl Rotary {
         Ok(Self {
             cos: table(f64::cos)?,
             sin: table(f64::sin)?,
+            pairs: rope.pairs,
         })
     }
 
     /// x [rows, heads, d_head] -> the same, its first `dim` dimensions rotated
-    /// (i paired with i + dim/2), contiguous.
+    /// in pairs, contiguous.
     pub(crate) fn apply(&self, x: &Tensor) -> Result<Tensor, DecoderError> {
         if on_cpu(x) {
-            return Ok(x.apply_op3_no_bwd(&self.cos, &self.sin, &Rotate)?);
+            return Ok(x.apply_op3_no_bwd(&self.cos, &self.sin, &Rotate(self.pairs))?);
         }
         let half = self.cos.dim(1)?;
-        let width = x.dim(2)?;
+        let (rows, heads, width) = x.dims3()?;
         let (cos, sin) = (self.cos.unsqueeze(1)?, self.sin.unsqueeze(1)?);
-        let a = x.narrow(2, 0, half)?;
-        let b = x.narrow(2, half, half)?;
-        let rotated_a = (a.broadcast_mul(&cos)? - b.broadcast_mul(&sin)?)?;
-        let rotated_b = (b.broadcast_mul(&cos)? + a.broadcast_mul(&sin)?)?;
+        let turned = x.narrow(2, 0, 2 * half)?;
+        // [rows, heads, 2, half], the members of a pair along the third axis.
+        let pairs = match self.pairs {
+            RopePairs::Halves => turned.reshape((rows, heads, 2, half))?,
+            RopePairs::Neighbours => turned.reshape((rows, heads, half, 2))?.transpose(2, 3)?,
+        };
+        let (a, b) = (
+            pairs.narrow(2, 0, 1)?.squeeze(2)?,
+            pairs.narrow(2, 1, 1)?.squeeze(2)?,
+        );
+        let a_turned = (a.broadcast_mul(&cos)? - b.broadcast_mul(&sin)?)?;
+        let b_turned = (b.broadcast_mul(&cos)? + a.broadcast_mul(&sin)?)?;
+        let axis = match self.pairs {
+            RopePairs::Halves => 2,
+            RopePairs::Neighbours => 3,
+        };
+        let turned = Tensor::stack(&[&a_turned, &b_turned], axis)?;
+        let turned = turned.reshape((rows, heads, 2 * half))?;
         let rest = x.narrow(2, 2 * half, width - 2 * half)?;
-        Ok(Tensor::cat(&[&rotated_a, &rotated_b, &rest], 2)?)
+        Ok(Tensor::cat(&[&turned, &rest], 2)?)
     }
 }
 
-struct Rotate;
+struct Rotate(RopePairs);
 
 impl CustomOp3 for Rotate {
     fn name(&self) -> &'static str {
@@ -113,10 +133,10 @@ impl CustomOp3 for Rotate {
         let (cos, sin) = (span(l2, "rotate")?, span(l3, "rotate")?);
         let out = match (s1, s2, s3) {
             (CpuStorage::F32(x), CpuStorage::F32(c), CpuStorage::F32(s)) => {
-                CpuStorage::F32(rotate(x, l1, &c[cos], &s[sin])?)
+                CpuStorage::F32(rotate(x, l1, &c[cos], &s[sin], self.0)?)
             }
             (CpuStorage::F64(x), CpuStorage::F64(c), CpuStorage::F64(s)) => {
-                CpuStorage::F64(rotate(x, l1, &c[cos], &s[sin])?)
+                CpuStorage::F64(rotate(x, l1, &c[cos], &s[sin], self.0)?)
             }
             _ => bail!("rotate is for f32 and f64, all three alike"),
         };
@@ -126,7 +146,13 @@ impl CustomOp3 for Rotate {
 
 /// Reads `x` by its strides, so that a slice of a fused projection needs no
 /// copy first.
-fn rotate<T: Real>(x: &[T], layout: &Layout, cos: &[T], sin: &[T]) -> CandleResult<Vec<T>> {
+fn rotate<T: Real>(
+    x: &[T],
+    layout: &Layout,
+    cos: &[T],
+    sin: &[T],
+    pairs: RopePairs,
+) -> CandleResult<Vec<T>> {
     let (rows, heads, width) = layout.shape().dims3()?;
     let [row_step, head_step, 1] = *layout.stride() else {
         bail!("rotate needs heads whose dimensions lie side by side");
@@ -148,6 +174,7 @@ fn rotate<T: Real>(x: &[T], layout: &Layout, cos: &[T], sin: &[T]) -> CandleResu
                 cos: &cos[first * half..],
                 sin: &sin[first * half..],
                 half,
+                pairs,
             });
         });
     Ok(out)
@@ -161,6 +188,7 @@ struct RotateLoop<'a, T> {
     cos: &'a [T],          // [rows, half]
     sin: &'a [T],          // [rows, half]
     half: usize,
+    pairs: RopePairs,
 }
 
 impl<T: Real> Loop for RotateLoop<'_, T> {
@@ -175,14 +203,17 @@ impl<T: Real> Loop for RotateLoop<'_, T> {
             let sin = &self.sin[row * self.half..][..self.half];
             for (head, out) in out.chunks_exact_mut(width).enumerate() {
                 let x = &self.x[row * row_step + head * head_step..][..width];
-                turn(out, x, cos, sin);
+                match self.pairs {
+                    RopePairs::Halves => turn_halves(out, x, cos, sin),
+                    RopePairs::Neighbours => turn_neighbours(out, x, cos, sin),
+                }
             }
         }
     }
 }
 
 #[inline(always)]
-fn turn<T: Real>(out: &mut [T], x: &[T], cos: &[T], sin: &[T]) {
+fn turn_halves<T: Real>(out: &mut [T], x: &[T], cos: &[T], sin: &[T]) {
     let half = cos.len();
     let (a, rest) = x.split_at(half);
     let (b, rest) = rest.split_at(half);
@@ -191,6 +222,18 @@ fn turn<T: Real>(out: &mut [T], x: &[T], cos: &[T], sin: &[T]) {
     for i in 0..half {
         out_a[i] = a[i] * cos[i] - b[i] * sin[i];
         out_b[i] = b[i] * cos[i] + a[i] * sin[i];
+    }
+    out_rest.copy_from_slice(rest);
+}
+
+#[inline(always)]
+fn turn_neighbours<T: Real>(out: &mut [T], x: &[T], cos: &[T], sin: &[T]) {
+    let (turned, rest) = x.split_at(2 * cos.len());
+    let (out_turned, out_rest) = out.split_at_mut(2 * cos.len());
+    let pairs = out_turned.chunks_exact_mut(2).zip(turned.chunks_exact(2));
+    for ((out, x), (c, s)) in pairs.zip(cos.iter().zip(sin)) {
+        out[0] = x[0] * *c - x[1] * *s;
+        out[1] = x[1] * *c + x[0] * *s;
     }
     out_rest.copy_from_slice(rest);
 }

@@ -1,0 +1,86 @@
+//! BLOOM (BigScience 2022): sequential blocks, ALiBi, a norm after the
+//! embedding.
+
+use assay_checkpoint::DecoderConfig;
+use assay_hook_site::BlockSite;
+use candle_core::Tensor;
+
+use super::{Block, NONE, Outside};
+use crate::DecoderError;
+use crate::parts::attention::{Attention, Qkv};
+use crate::parts::linear::Linear;
+use crate::parts::load::Load;
+use crate::parts::mlp::Plain;
+use crate::parts::norm::Norm;
+use crate::pass::Pass;
+
+pub(crate) const OUTSIDE: Outside = Outside {
+    embed: "transformer.word_embeddings",
+    embed_norm: "transformer.word_embeddings_layernorm",
+    final_norm: "transformer.ln_f",
+    ..NONE
+};
+
+pub(crate) struct BloomBlock {
+    ln1: Norm,
+    ln2: Norm,
+    query_key_value: Linear, // d_model -> 3 * d_model
+    n_heads: usize,
+    d_head: usize,
+    attention: Attention,
+    mlp: Plain,
+}
+
+impl BloomBlock {
+    pub(crate) fn load(
+        from: &Load,
+        config: &DecoderConfig,
+        layer: usize,
+    ) -> Result<Self, DecoderError> {
+        let name = |rest: &str| format!("transformer.h.{layer}.{rest}");
+        let d = config.d_model;
+        let qkv = name("self_attention.query_key_value");
+        let out = from.linear(&name("self_attention.dense"), (d, d), config.out_bias)?;
+        let mlp = (&*name("mlp.dense_h_to_4h"), &*name("mlp.dense_4h_to_h"));
+        Ok(Self {
+            ln1: Norm::load(from, &name("input_layernorm"), config)?,
+            ln2: Norm::load(from, &name("post_attention_layernorm"), config)?,
+            query_key_value: from.linear(&qkv, (d, 3 * d), config.qkv_bias)?,
+            n_heads: config.n_heads,
+            d_head: config.d_head,
+            attention: Attention::new(config, layer, out),
+            mlp: Plain::load(from, mlp, config)?,
+        })
+    }
+
+    fn qkv(&self, x: &Tensor) -> Result<Qkv, DecoderError> {
+        let (rows, _) = x.dims2()?;
+        // Rows are (head, qkv, d_head), as in GPT-NeoX.
+        let shape = (rows, self.n_heads, 3 * self.d_head);
+        let fused = self.query_key_value.forward(x)?.reshape(shape)?;
+        let part = |i: usize| fused.narrow(2, i * self.d_head, self.d_head);
+        Ok(Qkv {
+            q: part(0)?,
+            k: part(1)?,
+            v: part(2)?,
+        })
+    }
+}
+
+impl Block for BloomBlock {
+    fn forward(&self, pass: &mut Pass, layer: usize, x: Tensor) -> Result<Tensor, DecoderError> {
+        let x = pass.block(layer, BlockSite::ResidPre, x)?;
+        let h = self.ln1.first(pass, layer, &x)?;
+        let attn_out = self.attention.forward(pass, layer, self.qkv(&h)?)?;
+        let attn_out = pass.block(layer, BlockSite::AttnOut, attn_out)?;
+        let resid_mid = pass.block(layer, BlockSite::ResidMid, (x + attn_out)?)?;
+        let h = self.ln2.second(pass, layer, &resid_mid)?;
+        let mlp_out = self.mlp.forward(pass, layer, &h)?;
+        let mlp_out = pass.block(layer, BlockSite::MlpOut, mlp_out)?;
+        pass.block(layer, BlockSite::ResidPost, (resid_mid + mlp_out)?)
+    }
+
+    fn mlp_out_weight(&self) -> Result<Tensor, DecoderError> {
+        self.mlp.out_weight()
+    }
+}

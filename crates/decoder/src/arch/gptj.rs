@@ -1,0 +1,57 @@
+//! GPT-J (Wang & Komatsuzaki 2021): attention and MLP read one norm of x side
+//! by side; neighbouring dimensions are rotated together.
+
+use assay_checkpoint::DecoderConfig;
+use assay_hook_site::BlockSite;
+use candle_core::Tensor;
+
+use super::Block;
+use crate::DecoderError;
+use crate::parts::attention::Attention;
+use crate::parts::load::Load;
+use crate::parts::mlp::Plain;
+use crate::parts::norm::Norm;
+use crate::parts::projections::Projections;
+use crate::pass::Pass;
+
+pub(crate) struct GptJBlock {
+    ln: Norm,
+    qkv: Projections,
+    attention: Attention,
+    mlp: Plain,
+}
+
+impl GptJBlock {
+    pub(crate) fn load(
+        from: &Load,
+        config: &DecoderConfig,
+        layer: usize,
+    ) -> Result<Self, DecoderError> {
+        let name = |rest: &str| format!("transformer.h.{layer}.{rest}");
+        let (d, d_z) = (config.d_model, config.n_heads * config.d_head);
+        let out = from.linear(&name("attn.out_proj"), (d_z, d), config.out_bias)?;
+        let mlp = (&*name("mlp.fc_in"), &*name("mlp.fc_out"));
+        Ok(Self {
+            ln: Norm::load(from, &name("ln_1"), config)?,
+            qkv: Projections::load(from, &name("attn"), config)?,
+            attention: Attention::new(config, layer, out),
+            mlp: Plain::load(from, mlp, config)?,
+        })
+    }
+}
+
+impl Block for GptJBlock {
+    fn forward(&self, pass: &mut Pass, layer: usize, x: Tensor) -> Result<Tensor, DecoderError> {
+        let x = pass.block(layer, BlockSite::ResidPre, x)?;
+        let h = self.ln.first(pass, layer, &x)?;
+        let attn_out = self.attention.forward(pass, layer, self.qkv.forward(&h)?)?;
+        let attn_out = pass.block(layer, BlockSite::AttnOut, attn_out)?;
+        let mlp_out = self.mlp.forward(pass, layer, &h)?;
+        let mlp_out = pass.block(layer, BlockSite::MlpOut, mlp_out)?;
+        pass.block(layer, BlockSite::ResidPost, ((attn_out + mlp_out)? + x)?)
+    }
+
+    fn mlp_out_weight(&self) -> Result<Tensor, DecoderError> {
+        self.mlp.out_weight()
+    }
+}
