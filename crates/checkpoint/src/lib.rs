@@ -16,6 +16,7 @@ mod hf_config;
 mod open;
 mod safetensors_header;
 mod tokenizer;
+mod torch;
 mod weights;
 
 pub use config::{

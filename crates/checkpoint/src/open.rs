@@ -9,7 +9,7 @@ use crate::error::CheckpointError;
 use crate::gguf::{Gguf, ROPE_FACTORS};
 use crate::tokenizer::TextTokenizer;
 use crate::weights::{Table, Weights};
-use crate::{hf_config, safetensors_header};
+use crate::{hf_config, safetensors_header, torch};
 
 /// A model's files, opened: config, weights, and the tokenizer if there is one.
 pub struct Checkpoint {
@@ -32,8 +32,9 @@ pub struct FileHash {
 
 impl Checkpoint {
     /// Opens a folder as Hugging Face lays it out (config.json; one
-    /// model.safetensors or an index with its shards; tokenizer.json if any),
-    /// a folder with one GGUF file, or a GGUF file.
+    /// model.safetensors or an index with its shards, or else the same as
+    /// pytorch_model.bin; tokenizer.json if any), a folder with one GGUF file,
+    /// or a GGUF file.
     ///
     /// # Errors
     /// A file that is missing, truncated or not what its name says; a field
@@ -84,8 +85,17 @@ impl Checkpoint {
             std::fs::read_to_string(config_path).map_err(CheckpointError::io(config_path))?;
         let config = hf_config::parse(&text, config_path)?;
         let mut table = Table::new(folder);
-        for file in safetensors_files(folder)? {
-            safetensors_header::add(&mut table, &file)?;
+        match weight_files(folder)? {
+            (Format::Safetensors, files) => {
+                for file in files {
+                    safetensors_header::add(&mut table, &file)?;
+                }
+            }
+            (Format::Torch, files) => {
+                for file in files {
+                    torch::add(&mut table, &file)?;
+                }
+            }
         }
         let tokenizer_path = folder.join("tokenizer.json");
         let tokenizer = if tokenizer_path.exists() {
@@ -101,26 +111,53 @@ impl Checkpoint {
     }
 }
 
-/// model.safetensors, or the shards that model.safetensors.index.json names.
-fn safetensors_files(folder: &Path) -> Result<Vec<PathBuf>, CheckpointError> {
-    let single = folder.join("model.safetensors");
-    if single.exists() {
-        return Ok(vec![single]);
+/// How a folder's weights are stored.
+enum Format {
+    Safetensors,
+    Torch,
+}
+
+/// The one file of the weights, or the shards that its index names;
+/// safetensors where there are both formats.
+fn weight_files(folder: &Path) -> Result<(Format, Vec<PathBuf>), CheckpointError> {
+    const NAMES: [(Format, &str, &str); 2] = [
+        (
+            Format::Safetensors,
+            "model.safetensors",
+            "model.safetensors.index.json",
+        ),
+        (
+            Format::Torch,
+            "pytorch_model.bin",
+            "pytorch_model.bin.index.json",
+        ),
+    ];
+    for (format, single, index) in NAMES {
+        let (single, index) = (folder.join(single), folder.join(index));
+        if single.exists() {
+            return Ok((format, vec![single]));
+        }
+        if index.exists() {
+            return Ok((format, shards(folder, &index)?));
+        }
     }
-    let index = folder.join("model.safetensors.index.json");
-    if !index.exists() {
-        return Err(CheckpointError::Missing {
-            path: folder.to_path_buf(),
-            what: "model.safetensors and no model.safetensors.index.json".to_owned(),
-            hint: "fetch the model's safetensors files",
-        });
-    }
+    Err(CheckpointError::Missing {
+        path: folder.to_path_buf(),
+        what: NAMES
+            .map(|(_, single, index)| format!("{single}, no {index}"))
+            .join(", no "),
+        hint: "fetch the model's weights",
+    })
+}
+
+/// The files that an index of shards names.
+fn shards(folder: &Path, index: &Path) -> Result<Vec<PathBuf>, CheckpointError> {
     let malformed = |reason: String| CheckpointError::Malformed {
-        path: index.clone(),
+        path: index.to_path_buf(),
         kind: "index of shards",
         reason,
     };
-    let text = std::fs::read_to_string(&index).map_err(CheckpointError::io(&index))?;
+    let text = std::fs::read_to_string(index).map_err(CheckpointError::io(index))?;
     let value: serde_json::Value =
         serde_json::from_str(&text).map_err(|e| malformed(e.to_string()))?;
     let Some(map) = value.get("weight_map").and_then(|m| m.as_object()) else {
