@@ -1,0 +1,155 @@
+//! Text to token ids and back: a tokenizer.json by the tokenizers library, or
+//! what a GGUF's metadata describe.
+
+mod gguf;
+mod sentencepiece;
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use candle_core::quantized::gguf_file::Value;
+use tokenizers::Tokenizer;
+
+use crate::error::CheckpointError;
+use sentencepiece::SentencePiece;
+
+/// Turns text into token ids as the model's own tokenizer does, special tokens
+/// included.
+pub struct TextTokenizer {
+    path: PathBuf,
+    inner: Inner,
+    /// Put before every text, where a GGUF says so (`add_bos_token`).
+    bos: Option<u32>,
+    /// Put behind every text, where a GGUF says so (`add_eos_token`).
+    eos: Option<u32>,
+}
+
+enum Inner {
+    Library(Box<Tokenizer>),
+    SentencePiece(Box<SentencePiece>),
+}
+
+/// The ids of a text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TokenIds {
+    /// Ids, special tokens included.
+    pub ids: Vec<u32>,
+    /// How many of them the tokenizer added by itself.
+    pub special: usize,
+}
+
+impl TextTokenizer {
+    /// Reads a tokenizer.json.
+    ///
+    /// # Errors
+    /// It is not one.
+    pub(crate) fn from_file(path: &Path) -> Result<Self, CheckpointError> {
+        let bytes = std::fs::read(path).map_err(CheckpointError::io(path))?;
+        let malformed = |reason: String| CheckpointError::Malformed {
+            path: path.to_path_buf(),
+            kind: "tokenizer.json",
+            reason,
+        };
+        // tokenizers 0.23.2 panics on a decoder that is no JSON and on a
+        // Precompiled normalizer whose table is damaged: the first is found
+        // here, the second is of no use to the families that have a decoder.
+        let json: serde_json::Value =
+            serde_json::from_slice(&bytes).map_err(|e| malformed(e.to_string()))?;
+        if json.get("normalizer").is_some_and(names_precompiled) {
+            return Err(malformed(
+                "normalizer Precompiled is not supported".to_owned(),
+            ));
+        }
+        let mut inner = Tokenizer::from_bytes(&bytes).map_err(|e| malformed(e.to_string()))?;
+        // A file may ask for padding or truncation; a measurement wants neither.
+        inner.with_padding(None);
+        let _ = inner.with_truncation(None);
+        Ok(Self {
+            path: path.to_path_buf(),
+            inner: Inner::Library(Box::new(inner)),
+            bos: None,
+            eos: None,
+        })
+    }
+
+    /// Builds the tokenizer that a GGUF's metadata describe. None if the file
+    /// has none.
+    ///
+    /// # Errors
+    /// A kind that is not in the table, or fields that contradict each other.
+    pub(crate) fn from_gguf(
+        path: &Path,
+        metadata: &HashMap<String, Value>,
+    ) -> Result<Option<Self>, CheckpointError> {
+        gguf::read(&gguf::Metadata { path, metadata })
+    }
+
+    /// The ids of `text`, with the special tokens that the model's own
+    /// tokenizer adds.
+    ///
+    /// # Errors
+    /// The text is empty, or gives no token.
+    pub fn encode(&self, text: &str) -> Result<TokenIds, CheckpointError> {
+        let failed = |reason: String| CheckpointError::Tokenize {
+            path: self.path.clone(),
+            text: text.chars().take(60).collect(),
+            reason,
+        };
+        if text.is_empty() {
+            return Err(failed("the text is empty".to_owned()));
+        }
+        let (mut ids, mut special) = match &self.inner {
+            Inner::Library(library) => {
+                let encoding = library
+                    .encode(text, true)
+                    .map_err(|e| failed(e.to_string()))?;
+                let mask = encoding.get_special_tokens_mask();
+                let special = mask.iter().map(|m| *m as usize).sum();
+                (encoding.get_ids().to_vec(), special)
+            }
+            Inner::SentencePiece(model) => (model.encode(text), 0),
+        };
+        special += usize::from(self.bos.is_some()) + usize::from(self.eos.is_some());
+        ids.splice(0..0, self.bos);
+        ids.extend(self.eos);
+        if ids.len() == special {
+            return Err(failed("it gives no tokens of its own".to_owned()));
+        }
+        Ok(TokenIds { ids, special })
+    }
+
+    /// The text of some ids, special tokens left out.
+    ///
+    /// # Errors
+    /// The tokenizer's decoder refuses.
+    pub fn decode(&self, ids: &[u32]) -> Result<String, CheckpointError> {
+        let text = match &self.inner {
+            Inner::Library(library) => library.decode(ids, true).map_err(|e| e.to_string()),
+            Inner::SentencePiece(model) => model.decode(ids),
+        };
+        text.map_err(|reason| CheckpointError::Tokenize {
+            path: self.path.clone(),
+            text: format!("{ids:?}"),
+            reason,
+        })
+    }
+
+    /// The file that the tokenizer came from.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+/// Is there a `"type": "Precompiled"` in a normalizer, or in a sequence of them?
+fn names_precompiled(normalizer: &serde_json::Value) -> bool {
+    use serde_json::Value::{Array, Object};
+    match normalizer {
+        Object(map) => {
+            map.get("type").is_some_and(|t| t == "Precompiled")
+                || map.values().any(names_precompiled)
+        }
+        Array(items) => items.iter().any(names_precompiled),
+        _ => false,
+    }
+}
