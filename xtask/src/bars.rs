@@ -81,6 +81,29 @@ pub(crate) fn human_bytes(bytes: u64) -> String {
     indicatif::HumanBytes(bytes).to_string()
 }
 
+/// "3GiB", "800 MiB" or a number of bytes.
+pub(crate) fn parse_bytes(text: &str) -> Result<u64, String> {
+    let digits = text
+        .trim_end_matches(|c: char| c.is_alphabetic())
+        .trim_end();
+    let unit = text[digits.len()..].trim();
+    let shift = match unit {
+        "" | "B" => 0,
+        "KiB" => 10,
+        "MiB" => 20,
+        "GiB" => 30,
+        other => return Err(format!("{other:?} is no unit; use KiB, MiB or GiB")),
+    };
+    let wrong = || format!("{text:?} is no size; write 3GiB or 800MiB");
+    let number: f64 = digits.parse().map_err(|_| wrong())?;
+    let bytes = number * (1u64 << shift) as f64;
+    if bytes.is_finite() && bytes >= 0.0 {
+        Ok(bytes as u64)
+    } else {
+        Err(wrong())
+    }
+}
+
 /// 75.2 -> "75 s"; 754 -> "13 min".
 pub(crate) fn human_seconds(seconds: f64) -> String {
     if seconds < 120.0 {

@@ -74,6 +74,19 @@ pub(crate) struct Place {
     pub(crate) store: Option<PathBuf>,
 }
 
+/// How models are held.
+#[derive(Args, Clone)]
+pub(crate) struct Holding {
+    /// Memory that a model may take, as 3GiB or 800MiB; one that needs more is
+    /// streamed from its files [default: what is free].
+    #[arg(long, value_name = "SIZE", value_parser = bars::parse_bytes)]
+    pub(crate) memory: Option<u64>,
+    /// Multiply with quantised weights as they are stored. Less exact; records
+    /// are kept apart from the exact ones.
+    #[arg(long)]
+    pub(crate) as_stored: bool,
+}
+
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Reproduce(options) => reproduce::reproduce(&options),

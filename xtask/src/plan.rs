@@ -26,6 +26,8 @@ pub(crate) struct Candidate {
 pub(crate) struct Ready {
     pub(crate) model: ResolvedModel,
     memory: u64,
+    /// It does not fit as a whole.
+    pub(crate) streamed: bool,
     seconds: BTreeMap<String, f64>,
 }
 
@@ -63,6 +65,7 @@ fn label(name: &str) -> String {
 pub(crate) fn prepare(
     names: &[String],
     offline: bool,
+    memory: Option<u64>,
     worker: &Path,
 ) -> anyhow::Result<Vec<Candidate>> {
     let (registry, lock, cache) = workspace::models()?;
@@ -85,7 +88,7 @@ pub(crate) fn prepare(
     for name in names {
         let state = match failures.get(name) {
             Some(reason) => Err(reason.clone()),
-            None => ready(name, (&registry, &lock, &cache), worker),
+            None => ready(name, (&registry, &lock, &cache), memory, worker),
         };
         candidates.push(Candidate {
             name: name.clone(),
@@ -145,6 +148,7 @@ fn print_fetch(
 fn ready(
     name: &str,
     (registry, lock, cache): (&Registry, &Lock, &ModelCache),
+    memory: Option<u64>,
     worker: &Path,
 ) -> Result<Ready, String> {
     let model = resolve(registry, lock, cache, name).map_err(|e| e.to_string())?;
@@ -156,31 +160,44 @@ fn ready(
     };
     let mut described = None;
     let path = model.location().display().to_string();
-    worker::talk(worker, &["describe", &path], None, &mut |event| {
+    let limit = match (memory, available_memory()) {
+        (Some(asked), Some(available)) => Some(asked.min(available)),
+        (asked, available) => asked.or(available),
+    };
+    let limit_text = limit.map(|bytes| bytes.to_string());
+    let mut arguments = vec!["describe", &path];
+    if let Some(text) = &limit_text {
+        arguments.extend(["--memory", text]);
+    }
+    worker::talk(worker, &arguments, None, &mut |event| {
         if let Event::Described {
-            memory, seconds, ..
+            memory,
+            streamed,
+            seconds,
+            ..
         } = event
         {
-            described = Some((memory, seconds));
+            described = Some((memory, streamed, seconds));
         }
         Ok(())
     })
     .map_err(|e| in_one_line(e.as_ref()))?;
-    let Some((memory, seconds)) = described else {
+    let Some((memory, streamed, seconds)) = described else {
         return Err("the worker did not describe it".to_owned());
     };
-    if let Some(available) = available_memory()
-        && memory > available
+    if let Some(limit) = limit
+        && memory > limit
     {
         return Err(format!(
-            "too large: it needs {} of memory and {} are free",
+            "too large: even block by block it needs {} of memory and {} are free",
             human_bytes(memory),
-            human_bytes(available)
+            human_bytes(limit)
         ));
     }
     Ok(Ready {
         model,
         memory,
+        streamed,
         seconds,
     })
 }
@@ -216,7 +233,10 @@ pub(crate) fn print(candidates: &[Candidate], experiments: &[String]) -> anyhow:
                 vec![
                     candidate.name.clone(),
                     human_bytes(ready.model.bytes()),
-                    human_bytes(ready.memory),
+                    match ready.streamed {
+                        true => format!("{}, streamed", human_bytes(ready.memory)),
+                        false => human_bytes(ready.memory),
+                    },
                     format!("about {}", human_seconds(seconds.max(1.0))),
                 ]
             }

@@ -5,12 +5,12 @@ use std::time::Instant;
 
 use anyhow::bail;
 use assay_record::NotRun;
-use assay_record::wire::{Event, ModelFile, RunRequest, in_one_line};
+use assay_record::wire::{Event, Hold, ModelFile, RunRequest, in_one_line};
 
 use crate::bars::{Bar, human_seconds, table};
 use crate::manifest::{self, Manifest, Measured, Outcomes};
 use crate::plan::{self, Candidate, Ready};
-use crate::{Ending, Place, golden, report, stats, worker, workspace};
+use crate::{Ending, Holding, Place, golden, report, stats, worker, workspace};
 
 /// Fetch, run, do the statistics, compare, and write the report.
 #[derive(clap::Args)]
@@ -29,6 +29,8 @@ pub(crate) struct Options {
     #[arg(long)]
     offline: bool,
     #[command(flatten)]
+    holding: Holding,
+    #[command(flatten)]
     place: Place,
     /// Folder of the report [default: out].
     #[arg(long, value_name = "DIR")]
@@ -45,6 +47,7 @@ pub(crate) fn reproduce(options: &Options) -> anyhow::Result<Ending> {
         experiments: asked,
         models: &options.models,
         offline: options.offline,
+        holding: &options.holding,
         place: &options.place,
     };
     let _held = options.place.hold()?;
@@ -65,6 +68,7 @@ pub(crate) struct Run<'a> {
     /// The default ones if empty.
     pub(crate) models: &'a [String],
     pub(crate) offline: bool,
+    pub(crate) holding: &'a Holding,
     pub(crate) place: &'a Place,
 }
 
@@ -87,7 +91,7 @@ impl Run<'_> {
         };
         let (registry, _, _) = workspace::models()?;
         let names = plan::select(self.models, &registry);
-        let candidates = plan::prepare(&names, self.offline, &worker)?;
+        let candidates = plan::prepare(&names, self.offline, self.holding.memory, &worker)?;
         plan::print(&candidates, &experiments)?;
         let mut manifest = Manifest::new();
         for experiment in &experiments {
@@ -99,7 +103,9 @@ impl Run<'_> {
             let started = Instant::now();
             let name = candidate.name.clone();
             let before = manifest.clone();
-            measure_one(candidate, &experiments, &folder, &worker, &mut manifest)?;
+            let as_stored = self.holding.as_stored;
+            let to = (folder.as_path(), worker.as_path(), as_stored);
+            measure_one(candidate, &experiments, to, &mut manifest)?;
             if manifest != before {
                 let entry = serde_json::json!({
                     "at": unix_seconds(),
@@ -120,8 +126,7 @@ impl Run<'_> {
 fn measure_one(
     candidate: Candidate,
     experiments: &[String],
-    store: &Path,
-    worker: &Path,
+    (store, worker, as_stored): (&Path, &Path, bool),
     manifest: &mut Manifest,
 ) -> anyhow::Result<()> {
     let (name, label) = (candidate.name, candidate.label);
@@ -142,7 +147,7 @@ fn measure_one(
             return Ok(());
         }
     };
-    let request = request(&ready, experiments, store)?;
+    let request = request(&ready, experiments, store, as_stored)?;
     let mut bar = Bar::new(&name);
     let mut open: Vec<String> = experiments.to_vec();
     let ended = worker::talk(worker, &["run"], Some(&request), &mut |event| {
@@ -210,7 +215,12 @@ fn is_about_the_store(reason: &str) -> bool {
     .any(|words| reason.contains(words))
 }
 
-fn request(ready: &Ready, experiments: &[String], store: &Path) -> anyhow::Result<String> {
+fn request(
+    ready: &Ready,
+    experiments: &[String],
+    store: &Path,
+    as_stored: bool,
+) -> anyhow::Result<String> {
     let model = &ready.model;
     let mut files = Vec::new();
     for file in &model.files {
@@ -229,6 +239,10 @@ fn request(ready: &Ready, experiments: &[String], store: &Path) -> anyhow::Resul
         files,
         experiments: experiments.to_vec(),
         store: store.to_path_buf(),
+        hold: Hold {
+            streamed: ready.streamed,
+            as_stored,
+        },
     })?)
 }
 

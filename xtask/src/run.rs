@@ -2,7 +2,7 @@
 
 use crate::manifest::Manifest;
 use crate::reproduce::{Run, print_results};
-use crate::{Ending, Place, golden, stats};
+use crate::{Ending, Holding, Place, golden, stats};
 
 /// Run one experiment.
 #[derive(clap::Args)]
@@ -17,6 +17,8 @@ pub(crate) struct Options {
     #[arg(long)]
     offline: bool,
     #[command(flatten)]
+    holding: Holding,
+    #[command(flatten)]
     place: Place,
 }
 
@@ -26,6 +28,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<Ending> {
         experiments: &experiments,
         models: &options.models,
         offline: options.offline,
+        holding: &options.holding,
         place: &options.place,
     };
     let _held = options.place.hold()?;

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use assay_record::wire::Event;
 use assay_source::resolve;
 
-use crate::bars::Bar;
-use crate::{Ending, worker, workspace};
+use crate::bars::{self, Bar};
+use crate::{Ending, plan, worker, workspace};
 
 /// Write the activations of one prompt as safetensors.
 #[derive(clap::Args)]
@@ -34,6 +34,10 @@ pub(crate) struct Options {
     /// The file to write.
     #[arg(long, value_name = "FILE.safetensors")]
     out: PathBuf,
+    /// Memory that the model may take, as 3GiB or 800MiB; one that needs more
+    /// is streamed from its files [default: what is free].
+    #[arg(long, value_name = "SIZE", value_parser = bars::parse_bytes)]
+    memory: Option<u64>,
 }
 
 pub(crate) fn trace(options: &Options) -> anyhow::Result<Ending> {
@@ -52,6 +56,8 @@ pub(crate) fn trace(options: &Options) -> anyhow::Result<Ending> {
     arguments.extend(options.ids.iter().map(|id| format!("--ids={id}")));
     arguments.extend(options.prompt.iter().map(|text| format!("--prompt={text}")));
     arguments.extend(options.sites.iter().map(|glob| format!("--sites={glob}")));
+    let limit = options.memory.or_else(plan::available_memory);
+    arguments.extend(limit.map(|bytes| format!("--memory={bytes}")));
     arguments.extend(["--".to_owned(), location.display().to_string()]);
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let worker = workspace::program("assay-worker")?;

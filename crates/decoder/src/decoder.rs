@@ -8,7 +8,7 @@ use candle_core::{DType, Device, Tensor};
 use crate::arch;
 use crate::blocks::Blocks;
 use crate::cache::KvCache;
-use crate::ends::{Ends, cap};
+use crate::ends::{Ends, VOCAB_CHUNK, cap};
 use crate::pack::pad_rows;
 use crate::parts::load::{Load, Source, TensorSpec};
 use crate::parts::rotary::Rotary;
@@ -63,17 +63,51 @@ pub struct Decoder {
 /// # Errors
 /// The tensor library refuses.
 pub fn tensors(config: &DecoderConfig) -> Result<Vec<TensorSpec>, DecoderError> {
+    let mut specs = listed(|from| Ends::list(from, config))?;
+    for layer in 0..config.n_layers {
+        specs.extend(block_tensors(config, layer)?);
+    }
+    Ok(specs)
+}
+
+/// Bytes of weights that a decoder held so has in memory at a time, logits
+/// asked for; activations come on top.
+///
+/// # Errors
+/// The tensor library refuses.
+pub fn memory(
+    config: &DecoderConfig,
+    dtype: DType,
+    residency: Residency,
+) -> Result<u64, DecoderError> {
+    let bytes = |specs: &[TensorSpec]| -> u64 {
+        let elements = |s: &TensorSpec| s.shape.iter().product::<usize>() as u64;
+        specs.iter().map(elements).sum::<u64>() * dtype.size_in_bytes() as u64
+    };
+    let block = bytes(&block_tensors(config, 0)?);
+    let vocab = |rows: usize| (rows * config.d_embed * dtype.size_in_bytes()) as u64;
+    Ok(match residency {
+        Residency::Resident => block * config.n_layers as u64 + vocab(config.vocab),
+        // One at work, one on its way; a part of the vocabulary comes after.
+        Residency::Streamed => 2 * block + vocab(VOCAB_CHUNK.min(config.vocab)),
+    })
+}
+
+fn block_tensors(config: &DecoderConfig, layer: usize) -> Result<Vec<TensorSpec>, DecoderError> {
+    listed(|from| arch::load_block(from, config, layer).map(|_| ()))
+}
+
+/// What loading notes in a listing.
+fn listed(
+    load: impl FnOnce(&Load) -> Result<(), DecoderError>,
+) -> Result<Vec<TensorSpec>, DecoderError> {
     let list = Mutex::new(Vec::new());
-    let from = Load {
+    load(&Load {
         source: Source::Listing(&list),
         dtype: DType::F32,
         device: &Device::Cpu,
         as_stored: false,
-    };
-    Ends::list(&from, config)?;
-    for layer in 0..config.n_layers {
-        arch::load_block(&from, config, layer)?;
-    }
+    })?;
     let list = list.into_inner();
     Ok(list.unwrap_or_else(std::sync::PoisonError::into_inner))
 }

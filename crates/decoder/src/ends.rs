@@ -45,7 +45,7 @@ struct Unembed {
 }
 
 /// Rows of a streamed unembedding that are in memory at a time.
-const VOCAB_CHUNK: usize = 8192;
+pub(crate) const VOCAB_CHUNK: usize = 8192;
 
 impl Ends {
     pub(crate) fn load(

@@ -21,7 +21,7 @@ mod parts;
 mod pass;
 
 pub use cache::KvCache;
-pub use decoder::{Arithmetic, Decoder, Placement, Residency, tensors};
+pub use decoder::{Arithmetic, Decoder, Placement, Residency, memory, tensors};
 pub use error::DecoderError;
 pub use generate::greedy;
 pub use pack::Pack;

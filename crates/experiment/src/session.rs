@@ -2,11 +2,11 @@ use std::collections::BTreeSet;
 use std::rc::Rc;
 
 use assay_checkpoint::{Checkpoint, TokenIds};
-use assay_decoder::{Decoder, Pack};
+use assay_decoder::{Decoder, Pack, Placement};
 use assay_hook_site::{HookSite, SitePattern};
 use assay_record::PromptSet;
 use assay_trace::{Trace, record, select_sites};
-use candle_core::{DType, Device};
+use candle_core::DType;
 
 use crate::ExperimentError;
 
@@ -14,6 +14,7 @@ use crate::ExperimentError;
 pub struct Session<'a> {
     model: String,
     checkpoint: &'a Checkpoint,
+    placement: Placement<'a>,
     decoder: Decoder,
     planned: Vec<Planned>,
     passes: usize,
@@ -37,16 +38,18 @@ pub struct Tokenised {
 }
 
 impl<'a> Session<'a> {
-    /// A session on a loaded model; `progress` is told (stage, done, total).
+    /// A session on a loaded model, beside its files and how it is held;
+    /// `progress` is told (stage, done, total).
     pub fn new(
         model: &str,
-        checkpoint: &'a Checkpoint,
+        (checkpoint, placement): (&'a Checkpoint, Placement<'a>),
         decoder: Decoder,
         progress: &'a mut dyn FnMut(&str, u64, u64),
     ) -> Self {
         Self {
             model: model.to_owned(),
             checkpoint,
+            placement,
             decoder,
             planned: Vec::new(),
             passes: 0,
@@ -142,7 +145,8 @@ impl<'a> Session<'a> {
         Ok(trace)
     }
 
-    /// The model loaded a second time in f64, to tell rounding from error.
+    /// The model a second time in f64, held as the first is, to tell rounding
+    /// from error.
     ///
     /// # Errors
     /// As loading.
@@ -151,11 +155,10 @@ impl<'a> Session<'a> {
         let tell = &mut |done: usize, total: usize| {
             progress("loading in f64", done as u64, total as u64);
         };
-        Ok(Decoder::load(
-            self.checkpoint,
-            DType::F64,
-            &Device::Cpu,
-            tell,
-        )?)
+        let placement = Placement {
+            dtype: DType::F64,
+            ..self.placement
+        };
+        Ok(Decoder::load_with(self.checkpoint, &placement, tell)?)
     }
 }

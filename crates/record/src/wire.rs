@@ -39,6 +39,20 @@ pub struct RunRequest {
     pub experiments: Vec<String>,
     /// Folder of the store.
     pub store: PathBuf,
+    /// How the model is held.
+    pub hold: Hold,
+}
+
+/// How a worker holds a model.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Hold {
+    /// Blocks stay in their files and are read as a pass comes to them. No
+    /// number depends on it.
+    pub streamed: bool,
+    /// Products are done with the quantised blocks of the file. Numbers do
+    /// depend on it, so it is part of a record's key.
+    pub as_stored: bool,
 }
 
 /// A file of a model with the hash it must have.
@@ -97,6 +111,8 @@ pub enum Event {
         facts: crate::ModelFacts,
         /// Bytes of memory that a worker needs for it.
         memory: u64,
+        /// It does not fit the limit as a whole, and is to be streamed.
+        streamed: bool,
         /// Experiment -> seconds, from its operations and this machine's
         /// measured matmul rate.
         seconds: std::collections::BTreeMap<String, f64>,

@@ -6,9 +6,11 @@
 //! reached, is an error.
 
 mod error;
+mod observe;
 mod record;
 mod trace;
 
 pub use error::TraceError;
+pub use observe::{BlockFacts, MlpReads, NormSees, NormsStand, PositionEnters, observe};
 pub use record::{Edit, Stage, record, record_blocks, select_sites};
 pub use trace::Trace;

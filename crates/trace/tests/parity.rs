@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
 
-use assay_checkpoint::{BlockKind, Checkpoint};
+use assay_checkpoint::{BlockKind, Checkpoint, NormPlace};
 use assay_decoder::{Decoder, Pack};
 use assay_hook_site::{BlockSite, HookSite};
 use assay_trace::{Edit, Trace, record};
@@ -112,30 +112,53 @@ fn every_site_matches_transformers() {
     cases().iter().for_each(|case| check_parity(case));
 }
 
-/// The parts sum to the residual, per block kind, exactly as added.
+/// The parts sum to the residual, per block kind, exactly as added; where the
+/// norms stand after the sums, the residual is the norm of the sum.
 #[test]
 fn parts_sum_to_the_residual() {
     for case in &cases() {
         let (ids, _) = reference(case);
+        let checkpoint = Checkpoint::open(&folder(case)).unwrap();
         let decoder = load(case, DType::F64);
         let trace = record_all(&decoder, &ids);
         for layer in 0..decoder.config().n_layers {
             let at = |site: BlockSite| trace.rows(site.at(layer)).unwrap().clone();
+            let check = |sum: Tensor, to: Tensor| {
+                // Only the order of two f64 additions differs: a few 1e-16.
+                let error = worst(&values(&sum), &values(&to));
+                assert!(error < 1e-14, "{case} block {layer}: {error:e}");
+            };
             let (pre, post) = (at(BlockSite::ResidPre), at(BlockSite::ResidPost));
             let (attn, mlp) = (at(BlockSite::AttnOut), at(BlockSite::MlpOut));
-            let sum = ((&pre + &attn).unwrap() + &mlp).unwrap();
-            // Only the order of two f64 additions differs: a few 1e-16.
-            assert!(
-                worst(&values(&sum), &values(&post)) < 1e-14,
-                "{case} block {layer}"
-            );
-            if decoder.config().block == BlockKind::Sequential {
+            if decoder.config().norm_place == NormPlace::Post {
                 let mid = at(BlockSite::ResidMid);
-                let sum = (&pre + &attn).unwrap();
-                assert!(
-                    worst(&values(&sum), &values(&mid)) < 1e-14,
-                    "{case} block {layer}"
+                let normed = |norm: &str, sum: Tensor| {
+                    let part = |part: &str| {
+                        let name = format!("model.decoder.layers.{layer}.{norm}.{part}");
+                        let d = [decoder.config().d_model];
+                        let weights = &checkpoint.weights;
+                        weights.tensor(&name, &d, DType::F64, &Device::Cpu).unwrap()
+                    };
+                    let centred = sum.broadcast_sub(&sum.mean_keepdim(1).unwrap()).unwrap();
+                    let variance = centred.sqr().unwrap().mean_keepdim(1).unwrap();
+                    let scale = (variance + decoder.config().norm_eps)
+                        .unwrap()
+                        .sqrt()
+                        .unwrap();
+                    let normed = centred.broadcast_div(&scale).unwrap();
+                    let normed = normed.broadcast_mul(&part("weight")).unwrap();
+                    normed.broadcast_add(&part("bias")).unwrap()
+                };
+                check(
+                    normed("self_attn_layer_norm", (pre + attn).unwrap()),
+                    mid.clone(),
                 );
+                check(normed("final_layer_norm", (mid + mlp).unwrap()), post);
+                continue;
+            }
+            check(((&pre + &attn).unwrap() + &mlp).unwrap(), post);
+            if decoder.config().block == BlockKind::Sequential {
+                check((&pre + &attn).unwrap(), at(BlockSite::ResidMid));
             }
         }
     }

@@ -3,15 +3,16 @@ use std::path::Path;
 use std::time::Instant;
 
 use assay_checkpoint::Checkpoint;
+use assay_decoder::Residency;
 use assay_record::wire::Event;
 use candle_core::{DType, Device, Tensor};
 
-use crate::{emit, experiments, facts};
+use crate::{emit, experiments, facts, hold};
 
 /// Says what a model is, without reading its weights.
-pub(crate) fn describe(model: &Path) -> anyhow::Result<()> {
+pub(crate) fn describe(model: &Path, limit: Option<u64>) -> anyhow::Result<()> {
     let checkpoint = Checkpoint::open(model)?;
-    let facts = facts::facts(&checkpoint);
+    let facts = facts::shape(&checkpoint);
     let rate = matmul_rate()?;
     let mut seconds = BTreeMap::new();
     let mut extra = 0;
@@ -29,11 +30,11 @@ pub(crate) fn describe(model: &Path) -> anyhow::Result<()> {
         extra = extra.max(declared.experiment.extra_memory(&facts));
         seconds.insert(name.to_owned(), flop / rate);
     }
-    // All weights in f32, one block's copies while loading, activations.
-    let memory = facts.parameters * 4 * 5 / 4 + (256 << 20) + extra;
+    let (residency, memory) = hold::choose(&checkpoint.config, extra, limit)?;
     emit(&Event::Described {
         facts,
         memory,
+        streamed: residency == Residency::Streamed,
         seconds,
     })
 }

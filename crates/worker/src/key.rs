@@ -18,7 +18,11 @@ pub(crate) fn key(request: &RunRequest, declared: &Declared) -> RecordKey {
         prompts_sha256: declared.prompts.sha256.clone(),
         dtype: declared.spec.dtype.clone(),
         device_class: device_class().to_owned(),
-        setting: "default".to_owned(),
+        setting: match request.hold.as_stored {
+            true => "products as stored",
+            false => "default",
+        }
+        .to_owned(),
         switches: switches_in_force(),
     }
 }

@@ -8,6 +8,7 @@
 mod describe;
 mod experiments;
 mod facts;
+mod hold;
 mod key;
 mod run;
 mod summarise;
@@ -36,6 +37,9 @@ enum Command {
     Describe {
         /// A model's folder, or a GGUF file.
         model: PathBuf,
+        /// Bytes of memory that it may take; as many as there are if left out.
+        #[arg(long)]
+        memory: Option<u64>,
     },
     /// Run experiments on one model; the request is read from standard input.
     Run,
@@ -57,6 +61,10 @@ enum Command {
         /// The file to write.
         #[arg(long)]
         out: PathBuf,
+        /// Bytes of memory that the model may take; as many as there are if
+        /// left out.
+        #[arg(long)]
+        memory: Option<u64>,
     },
 }
 
@@ -64,7 +72,7 @@ fn main() -> ExitCode {
     die_with_parent();
     let result = match Cli::parse().command {
         Command::Experiments => experiments::list(),
-        Command::Describe { model } => describe::describe(&model),
+        Command::Describe { model, memory } => describe::describe(&model, memory),
         Command::Run => request().and_then(|text| run::run(&text)),
         Command::Summarise => request().and_then(|text| summarise::summarise(&text)),
         Command::Trace {
@@ -73,7 +81,8 @@ fn main() -> ExitCode {
             prompt,
             sites,
             out,
-        } => trace::trace(&model, ids, prompt.as_deref(), &sites, &out),
+            memory,
+        } => trace::trace(&model, (ids, prompt.as_deref()), &sites, &out, memory),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

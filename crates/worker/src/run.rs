@@ -7,10 +7,9 @@ use assay_decoder::Decoder;
 use assay_experiment::Session;
 use assay_record::wire::{Event, RunRequest};
 use assay_record::{Record, RecordError, RecordKey, Store};
-use candle_core::{DType, Device};
 
 use crate::experiments::{self, Declared};
-use crate::{emit, facts, key};
+use crate::{emit, facts, hold, key};
 
 /// Runs the requested experiments on the requested model, those that the
 /// store lacks.
@@ -74,7 +73,6 @@ fn measure(
 ) -> anyhow::Result<()> {
     check_hashes(request)?;
     let checkpoint = Checkpoint::open(&location(request)?)?;
-    let facts = facts::facts(&checkpoint);
     // One event a line; a progress line that cannot be written means that the
     // reader is gone, and the next commit will say so.
     let mut progress = |stage: &str, done: u64, total: u64| {
@@ -85,8 +83,11 @@ fn measure(
         });
     };
     let tell = &mut |done: usize, total: usize| progress("loading", done as u64, total as u64);
-    let decoder = Decoder::load(&checkpoint, DType::F32, &Device::Cpu, tell)?;
-    let mut session = Session::new(&request.model, &checkpoint, decoder, &mut progress);
+    let placement = hold::placement(request.hold);
+    let decoder = Decoder::load_with(&checkpoint, &placement, tell)?;
+    let facts = facts::facts(&checkpoint, &decoder)?;
+    let held = (&checkpoint, placement);
+    let mut session = Session::new(&request.model, held, decoder, &mut progress);
     let mut planned = Vec::new();
     for (declared, key) in missing {
         match declared.experiment.plan(&mut session, &declared.prompts) {

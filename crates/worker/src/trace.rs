@@ -2,21 +2,20 @@ use std::path::Path;
 
 use anyhow::bail;
 use assay_checkpoint::Checkpoint;
-use assay_decoder::{Decoder, Pack};
+use assay_decoder::{Decoder, Pack, Residency};
 use assay_hook_site::{BlockSite, HookSite, SitePattern};
-use assay_record::wire::Event;
+use assay_record::wire::{Event, Hold};
 use assay_trace::{record, select_sites};
-use candle_core::{DType, Device};
 
-use crate::emit;
+use crate::{emit, hold};
 
 /// Runs one prompt and writes its activations.
 pub(crate) fn trace(
     model: &Path,
-    ids: Vec<u32>,
-    prompt: Option<&str>,
+    (ids, prompt): (Vec<u32>, Option<&str>),
     sites: &[String],
     out: &Path,
+    limit: Option<u64>,
 ) -> anyhow::Result<()> {
     let checkpoint = Checkpoint::open(model)?;
     let tell = &mut |done: usize, total: usize| {
@@ -26,7 +25,12 @@ pub(crate) fn trace(
             total: total as u64,
         });
     };
-    let decoder = Decoder::load(&checkpoint, DType::F32, &Device::Cpu, tell)?;
+    let (residency, _) = hold::choose(&checkpoint.config, 0, limit)?;
+    let placement = hold::placement(Hold {
+        streamed: residency == Residency::Streamed,
+        as_stored: false,
+    });
+    let decoder = Decoder::load_with(&checkpoint, &placement, tell)?;
     let ids = match (prompt, &checkpoint.tokenizer) {
         (None, _) => ids,
         (Some(text), Some(tokenizer)) => tokenizer.encode(text)?.ids,
