@@ -135,8 +135,14 @@ impl Metadata<'_> {
                 }
             },
         };
+        // Every block has tensors; a count beyond them would only take memory.
+        let (n_layers, tensors) = (self.count("block_count")?, self.content.tensor_infos.len());
+        if n_layers > tensors {
+            let reason = format!("is {n_layers}, and the file has {tensors} tensors");
+            return Err(self.fields.error(&self.key("block_count"), reason));
+        }
         Ok(Sizes {
-            n_layers: self.count("block_count")?,
+            n_layers,
             d_model: self.count("embedding_length")?,
             n_heads: self.count("attention.head_count")?,
             d_mlp: self.count("feed_forward_length")?,

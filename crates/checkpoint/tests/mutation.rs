@@ -6,6 +6,7 @@
 mod support;
 
 use std::alloc::{GlobalAlloc, Layout, System};
+use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use assay_checkpoint::Checkpoint;
@@ -78,14 +79,14 @@ const WORDS: [&str; 16] = [
     ",",
 ];
 
-/// One to three changes within the first `header` bytes, or a cut anywhere.
-fn damage(file: &[u8], header: usize, random: &mut ChaCha8Rng) -> Vec<u8> {
+/// One to three changes within `region`, or a cut anywhere.
+fn damage(file: &[u8], region: Range<usize>, random: &mut ChaCha8Rng) -> Vec<u8> {
     let mut bytes = file.to_vec();
     for _ in 0..random.random_range(1..=3) {
-        if bytes.is_empty() {
+        if bytes.len() <= region.start {
             break;
         }
-        let at = random.random_range(0..header.min(bytes.len()));
+        let at = random.random_range(region.start..region.end.min(bytes.len()));
         match random.random_range(0..8) {
             0 => bytes.truncate(random.random_range(0..bytes.len())),
             1 => bytes[at] = random.random(),
@@ -137,9 +138,15 @@ fn run(folder: &Folder) -> Result<(), DecoderError> {
 /// Damages the first `header` bytes of `file` in `rounds` ways.
 #[track_caller]
 fn check(folder: &Folder, file: &str, header: usize, rounds: usize) {
+    check_region(folder, file, 0..header, rounds);
+}
+
+/// Damages the bytes of `region` in `file` in `rounds` ways.
+#[track_caller]
+fn check_region(folder: &Folder, file: &str, region: Range<usize>, rounds: usize) {
     let whole = folder.read(file);
     run(folder).unwrap();
-    let mut random = ChaCha8Rng::seed_from_u64(header as u64);
+    let mut random = ChaCha8Rng::seed_from_u64(region.end as u64);
     let files: usize = std::fs::read_dir(folder.path())
         .unwrap()
         .map(|entry| entry.unwrap().metadata().unwrap().len() as usize)
@@ -151,7 +158,7 @@ fn check(folder: &Folder, file: &str, header: usize, rounds: usize) {
     let mut refused = 0;
     let mut worst = 0;
     for round in 0..rounds {
-        let damaged = damage(&whole, header, &mut random);
+        let damaged = damage(&whole, region.clone(), &mut random);
         folder.write(file, &damaged);
         let before = LIVE.load(Relaxed);
         PEAK.store(before, Relaxed);
@@ -202,6 +209,21 @@ fn damage_is_an_error_or_harmless() {
     let header = u64::from_le_bytes(single.read("model.safetensors")[..8].try_into().unwrap());
     check(&single, "model.safetensors", 8 + header as usize, 1000);
     check(&single, "config.json", size(&single, "config.json"), 1000);
+
+    // The pickle stands first in the archive, its directory last, the weights
+    // between them.
+    let torch = Folder::of(&tiny(Text::None));
+    torch.remove("model.safetensors");
+    let (bin, bytes) = (
+        "pytorch_model.bin",
+        support::pickle::model(&tiny(Text::None)),
+    );
+    torch.write(bin, &bytes);
+    let find = |what: &[u8]| bytes.windows(what.len()).position(|window| window == what);
+    // The header of an entry has 30 bytes before its name.
+    let (second, directory) = (find(b"archive/byteorder"), find(b"PK\x01\x02"));
+    check(&torch, bin, second.unwrap() - 30, 1000);
+    check_region(&torch, bin, directory.unwrap()..bytes.len(), 1000);
 
     let text = Folder::of(&tiny(Text::SmolLm));
     check(&text, "tokenizer.json", size(&text, "tokenizer.json"), 400);

@@ -4,6 +4,7 @@
 #![allow(dead_code, unreachable_pub)]
 
 pub mod gguf;
+pub mod pickle;
 
 use std::path::{Path, PathBuf};
 
