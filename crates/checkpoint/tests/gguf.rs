@@ -6,7 +6,7 @@ mod support;
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use assay_checkpoint::Checkpoint;
+use assay_checkpoint::{Checkpoint, TextTokenizer};
 use assay_decoder::Pack;
 use assay_testkit::{
     Text, TinyModel, gguf_metadata, tensors, write_gguf, write_gguf_with, write_hf, write_hf_with,
@@ -202,6 +202,88 @@ fn a_gguf_tokenizer_is_the_json_tokenizer() {
         let joined = ["12", "19", "00", " 1"].iter().any(|d| text.contains(d));
         assert_eq!(a != b, joined, "{text:?}");
     }
+}
+
+/// A file with the tokenizer of `pre`, whose vocabulary has one more token at
+/// the end that no merge makes, and a tokenizer.json of the same that says it
+/// as the published ones do: `json` is its normalizer, its split into words
+/// and whether it ignores merges.
+#[track_caller]
+fn open_pair(
+    pre: &str,
+    (normalizer, words, ignore_merges): (serde_json::Value, &str, bool),
+) -> (TextTokenizer, TextTokenizer) {
+    let spec = TinyModel::llama(1);
+    let folder = Folder::of(&spec);
+    let path = folder.file("model.gguf");
+    let mut metadata = gguf_metadata(&spec).unwrap();
+    for (key, value) in &mut metadata {
+        match (key.as_str(), value) {
+            ("tokenizer.ggml.pre", value) => *value = Value::String(pre.to_owned()),
+            ("tokenizer.ggml.tokens", Value::Array(tokens)) => {
+                tokens.push(Value::String("\u{120}zqx".to_owned()));
+            }
+            ("tokenizer.ggml.token_type", Value::Array(kinds)) => kinds.push(Value::I32(1)),
+            _ => {}
+        }
+    }
+    write_gguf_with(&path, &spec, GgmlDType::F32, &metadata).unwrap();
+    let mut tokenizer: serde_json::Value =
+        serde_json::from_slice(&folder.read("tokenizer.json")).unwrap();
+    let vocab = tokenizer["model"]["vocab"].as_object_mut().unwrap();
+    vocab.insert("\u{120}zqx".to_owned(), vocab.len().into());
+    tokenizer["model"]["ignore_merges"] = ignore_merges.into();
+    tokenizer["normalizer"] = normalizer;
+    tokenizer["pre_tokenizer"] = serde_json::json!({
+        "type": "Sequence",
+        "pretokenizers": [
+            {"type": "Split", "pattern": {"Regex": words}, "behavior": "Isolated", "invert": false},
+            {"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": false,
+             "use_regex": false},
+        ],
+    });
+    folder.write("tokenizer.json", tokenizer.to_string());
+    (
+        Checkpoint::open(&path).unwrap().tokenizer.unwrap(),
+        Checkpoint::open(folder.path()).unwrap().tokenizer.unwrap(),
+    )
+}
+
+#[test]
+fn the_kinds_of_qwen2_and_llama3_are_their_json_tokenizers() {
+    let qwen2 = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+    let llama3 = qwen2.replace(r"|\p{N}|", r"|\p{N}{1,3}|");
+    let nfc = serde_json::json!({"type": "NFC"});
+    for (pre, kind) in [
+        ("qwen2", (nfc, qwen2, false)),
+        ("llama-bpe", (serde_json::Value::Null, &llama3, true)),
+    ] {
+        let (gguf, json) = open_pair(pre, kind);
+        for text in TEXTS.iter().chain(&["a zqx", "it'S we'LL", "\u{2126}"]) {
+            let (a, b) = (gguf.encode(text).unwrap(), json.encode(text).unwrap());
+            assert_eq!(a, b, "{pre} {text:?}");
+            assert_eq!(gguf.decode(&a.ids).unwrap(), json.decode(&b.ids).unwrap());
+        }
+    }
+}
+
+/// By hand, where the kinds differ: digits one by one or in threes, composed
+/// characters, words that are tokens.
+#[test]
+fn the_kinds_split_as_they_should() {
+    let count = |pre: &str, text: &str| {
+        let spec = (serde_json::Value::Null, r"\s+", false);
+        open_pair(pre, spec).0.encode(text).unwrap().ids.len()
+    };
+    // "19" and "00" are tokens of the vocabulary: 1|9|0|0, 190|0, 1900.
+    assert_eq!(count("qwen2", "1900"), 4);
+    assert_eq!(count("llama-bpe", "1900"), 3);
+    assert_eq!(count("gpt-2", "1900"), 2);
+    // One token once composed, two bytes of the accent otherwise.
+    assert_eq!(count("qwen2", "e\u{301}"), 1);
+    assert_eq!(count("llama-bpe", "e\u{301}"), 3);
+    assert_eq!(count("llama-bpe", " zqx"), 1);
+    assert_eq!(count("qwen2", " zqx"), 4);
 }
 
 /// `add_bos_token` puts the token in front and counts it as special.
