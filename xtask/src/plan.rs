@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use anyhow::bail;
+use anyhow::{Context, bail};
 use assay_record::wire::{Event, in_one_line};
 use assay_source::{Lock, ModelCache, Plan, Registry, ResolvedModel, plan, resolve};
 
@@ -96,6 +96,34 @@ pub(crate) fn prepare(
             state,
         });
     }
+    Ok(candidates)
+}
+
+/// The models that an experiment brings itself: the folders in `folder`, by
+/// name. They are small, and neither their memory nor their time is asked.
+pub(crate) fn own(folder: &Path) -> anyhow::Result<Vec<Candidate>> {
+    let (registry, lock, cache) = workspace::models()?;
+    let unreadable = || format!("failed to read {}", folder.display());
+    let mut candidates = Vec::new();
+    for entry in std::fs::read_dir(folder).with_context(unreadable)? {
+        let path = entry.with_context(unreadable)?.path();
+        if !path.join("config.json").exists() {
+            continue;
+        }
+        let name = path.display().to_string();
+        let verified = resolve(&registry, &lock, &cache, &name).and_then(|m| m.verify());
+        candidates.push(Candidate {
+            label: label(&name),
+            name: label(&name),
+            state: verified.map_err(|e| e.to_string()).map(|model| Ready {
+                model,
+                memory: 0,
+                streamed: false,
+                seconds: BTreeMap::new(),
+            }),
+        });
+    }
+    candidates.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(candidates)
 }
 

@@ -78,34 +78,61 @@ impl Run<'_> {
         let folder = self.place.folder();
         let worker = workspace::program("assay-worker")?;
         let known = worker::experiments(&worker)?;
+        let names: Vec<String> = known.iter().map(|k| k.name.clone()).collect();
         let experiments = if self.experiments.is_empty() {
-            known
+            names
         } else {
-            if let Some(name) = self.experiments.iter().find(|e| !known.contains(e)) {
+            if let Some(name) = self.experiments.iter().find(|e| !names.contains(e)) {
                 bail!(
                     "there is no experiment {name}; there are {}",
-                    known.join(", ")
+                    names.join(", ")
                 );
             }
             plan::once(self.experiments)
         };
+        // Some experiments bring their models, unless others are asked for.
+        let brings = |experiment: &String| {
+            let known = known.iter().find(|k| k.name == *experiment)?;
+            known.own_models.as_ref().filter(|_| self.models.is_empty())
+        };
         let (registry, _, _) = workspace::models()?;
-        let names = plan::select(self.models, &registry);
-        let candidates = plan::prepare(&names, self.offline, self.holding.memory, &worker)?;
-        plan::print(&candidates, &experiments)?;
+        let shared: Vec<String> = experiments
+            .iter()
+            .filter(|e| brings(e).is_none())
+            .cloned()
+            .collect();
+        let mut units = Vec::new();
+        if !shared.is_empty() {
+            let names = plan::select(self.models, &registry);
+            let candidates = plan::prepare(&names, self.offline, self.holding.memory, &worker)?;
+            plan::print(&candidates, &shared)?;
+            units.extend(candidates.into_iter().map(|c| (c, shared.clone(), true)));
+        }
+        for experiment in &experiments {
+            if let Some(folder) = brings(experiment) {
+                let candidates = plan::own(&workspace::root().join(folder))?;
+                eprintln!(
+                    "plan: {experiment} over {} models of {folder}",
+                    candidates.len()
+                );
+                let of = vec![experiment.clone()];
+                let say = candidates.len() <= MANY;
+                units.extend(candidates.into_iter().map(|c| (c, of.clone(), say)));
+            }
+        }
         let mut manifest = Manifest::new();
         for experiment in &experiments {
             manifest
                 .experiments
                 .insert(experiment.clone(), Outcomes::default());
         }
-        for candidate in candidates {
+        for (candidate, experiments, say) in units {
             let started = Instant::now();
             let name = candidate.name.clone();
             let before = manifest.clone();
             let as_stored = self.holding.as_stored;
             let to = (folder.as_path(), worker.as_path(), as_stored);
-            measure_one(candidate, &experiments, to, &mut manifest)?;
+            measure_one(candidate, &experiments, to, &mut manifest, say)?;
             if manifest != before {
                 let entry = serde_json::json!({
                     "at": unix_seconds(),
@@ -128,6 +155,7 @@ fn measure_one(
     experiments: &[String],
     (store, worker, as_stored): (&Path, &Path, bool),
     manifest: &mut Manifest,
+    say: bool,
 ) -> anyhow::Result<()> {
     let (name, label) = (candidate.name, candidate.label);
     let not_run = |manifest: &mut Manifest, experiment: &str, reason: &str| {
@@ -161,14 +189,16 @@ fn measure_one(
                 seconds,
             } => {
                 open.retain(|e| *e != experiment);
-                bar.say(&if computed {
-                    format!(
-                        "{name}: {experiment} measured in {}",
-                        human_seconds(seconds)
-                    )
-                } else {
-                    format!("{name}: {experiment} is in the store")
-                });
+                if say {
+                    bar.say(&if computed {
+                        format!(
+                            "{name}: {experiment} measured in {}",
+                            human_seconds(seconds)
+                        )
+                    } else {
+                        format!("{name}: {experiment} is in the store")
+                    });
+                }
                 if let Some(outcomes) = manifest.experiments.get_mut(&experiment) {
                     // Two ways to one model lead to one record.
                     if outcomes.measured.iter().all(|m| m.record != record) {
@@ -246,6 +276,9 @@ fn request(
     })?)
 }
 
+/// Models of one experiment beyond which their lines become one.
+const MANY: usize = 12;
+
 /// The closing table: what ran, what did not and why, and the checks.
 pub(crate) fn print_results(manifest: &Manifest, findings: &[assay_golden::Finding]) {
     let mut rows = vec![
@@ -254,7 +287,15 @@ pub(crate) fn print_results(manifest: &Manifest, findings: &[assay_golden::Findi
             .to_vec(),
     ];
     for (experiment, outcomes) in &manifest.experiments {
-        for m in &outcomes.measured {
+        if outcomes.measured.len() > MANY {
+            rows.push(vec![
+                experiment.clone(),
+                format!("{} models", outcomes.measured.len()),
+                "measured".to_owned(),
+            ]);
+        }
+        let few = outcomes.measured.len() <= MANY;
+        for m in outcomes.measured.iter().filter(|_| few) {
             let record = m.record.get(..12).unwrap_or(&m.record);
             rows.push(vec![
                 experiment.clone(),

@@ -58,11 +58,24 @@ pub(crate) fn json(worker: &Path, argument: &str) -> anyhow::Result<serde_json::
         .with_context(|| format!("the worker's answer to {argument} is no JSON"))
 }
 
-/// Names of the experiments that the worker knows.
-pub(crate) fn experiments(worker: &Path) -> anyhow::Result<Vec<String>> {
+/// An experiment that the worker knows.
+pub(crate) struct Known {
+    pub(crate) name: String,
+    /// Folder of the models that it runs on instead of the registry's.
+    pub(crate) own_models: Option<String>,
+}
+
+/// The experiments that the worker knows.
+pub(crate) fn experiments(worker: &Path) -> anyhow::Result<Vec<Known>> {
     let value = json(worker, "experiments")?;
-    let names = value.as_array().into_iter().flatten();
-    Ok(names
-        .filter_map(|e| Some(e.get("name")?.as_str()?.to_owned()))
+    let all = value.as_array().into_iter().flatten();
+    Ok(all
+        .filter_map(|e| {
+            let own_models = e.pointer("/spec/own-models").and_then(|v| v.as_str());
+            Some(Known {
+                name: e.get("name")?.as_str()?.to_owned(),
+                own_models: own_models.map(str::to_owned),
+            })
+        })
         .collect())
 }

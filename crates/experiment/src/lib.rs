@@ -18,7 +18,7 @@ pub trait Experiment: Sync {
     /// The text of experiment.toml, as compiled in.
     fn spec_text(&self) -> &'static str;
 
-    /// The text of the prompt file that experiment.toml names.
+    /// The text of the prompt file that experiment.toml names, or nothing.
     fn prompts_text(&self) -> &'static str;
 
     /// About how many whole passes over its prompts `measure` makes on a model

@@ -1,4 +1,5 @@
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::rc::Rc;
 
 use assay_checkpoint::{Checkpoint, TokenIds};
@@ -67,6 +68,17 @@ impl<'a> Session<'a> {
     #[must_use]
     pub fn decoder(&self) -> &Decoder {
         &self.decoder
+    }
+
+    /// The folder that the model's files lie in.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        let path = self.checkpoint.weights.path();
+        if path.is_dir() {
+            path
+        } else {
+            path.parent().unwrap_or(path)
+        }
     }
 
     /// Number of whole passes run so far by [`Session::trace`].

@@ -26,7 +26,8 @@ pub struct ExperimentSpec {
     pub dtype: String,
     /// Hook sites that the experiment reads (TransformerLens names, globs).
     pub sites: Vec<String>,
-    /// Prompt file, relative to experiment.toml.
+    /// Prompt file, relative to experiment.toml; empty for an experiment
+    /// without prompts of its own.
     pub prompts: String,
     /// Seed of the experiment's named random streams.
     pub seed: u64,
@@ -34,6 +35,10 @@ pub struct ExperimentSpec {
     pub alpha: f64,
     /// Registry names of the models that the claim speaks of.
     pub models: Vec<String>,
+    /// Folder whose subfolders are the models that this experiment runs on
+    /// instead of the registry's default ones; relative to the workspace.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub own_models: Option<String>,
     /// The claims, each with its own direction and smallest effect of interest.
     pub claims: Vec<Claim>,
 }
@@ -136,6 +141,15 @@ pub struct PromptSet {
 }
 
 impl PromptSet {
+    /// The set of an experiment without prompts of its own.
+    #[must_use]
+    pub fn none() -> Self {
+        Self {
+            prompts: Vec::new(),
+            sha256: sha256_hex(b""),
+        }
+    }
+
     /// Parses JSON lines, one [`Prompt`] a line; `path` is for messages.
     ///
     /// # Errors

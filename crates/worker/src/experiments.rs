@@ -5,7 +5,7 @@ use assay_experiment::Experiment;
 use assay_record::{ExperimentSpec, PromptSet};
 
 /// Every experiment of the workspace; a new one is a line here.
-const EXPERIMENTS: &[&dyn Experiment] = &[&h25_gain::H25Gain];
+const EXPERIMENTS: &[&dyn Experiment] = &[&decoder_parity::DecoderParity, &h25_gain::H25Gain];
 
 /// Numeric fingerprints by experiment, made at build time.
 const FINGERPRINTS: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/fingerprints.rs"));
@@ -29,7 +29,10 @@ pub(crate) fn find(name: &str) -> anyhow::Result<Declared> {
     })?;
     let folder = Path::new("experiments").join(name);
     let spec = ExperimentSpec::parse(experiment.spec_text(), &folder.join("experiment.toml"))?;
-    let prompts = PromptSet::parse(experiment.prompts_text(), &folder.join(&spec.prompts))?;
+    let prompts = match spec.prompts.as_str() {
+        "" => PromptSet::none(),
+        file => PromptSet::parse(experiment.prompts_text(), &folder.join(file))?,
+    };
     let fingerprint = FINGERPRINTS
         .iter()
         .find(|(n, _)| *n == name)
