@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use assay_checkpoint::Checkpoint;
 use assay_decoder::{Decoder, DecoderError, NoHooks, Pack};
-use assay_testkit::{Text, TinyModel, write_gguf};
+use assay_testkit::{Text, TinyModel, gguf_metadata, write_gguf, write_gguf_with};
 use candle_core::quantized::GgmlDType;
 use candle_core::{DType, Device};
 use rand::{Rng, SeedableRng};
@@ -228,17 +228,39 @@ fn damage_is_an_error_or_harmless() {
     let text = Folder::of(&tiny(Text::SmolLm));
     check(&text, "tokenizer.json", size(&text, "tokenizer.json"), 400);
 
-    for text in [Text::None, Text::SmolLm] {
+    let with_pieces = {
+        let mut metadata = gguf_metadata(&tiny(Text::None)).unwrap();
+        metadata.extend(support::gguf::sentencepiece());
+        metadata
+    };
+    for (spec, metadata, rounds) in [
+        (tiny(Text::None), None, 1200),
+        (tiny(Text::SmolLm), None, 400),
+        // Its vocabulary has 268 tokens.
+        (
+            TinyModel {
+                vocab: 320,
+                ..tiny(Text::None)
+            },
+            Some(with_pieces),
+            400,
+        ),
+    ] {
         let folder = Folder::empty();
-        let spec = tiny(text);
-        write_gguf(&folder.file("model.gguf"), &spec, GgmlDType::F32).unwrap();
+        let path = folder.file("model.gguf");
+        match metadata {
+            None => write_gguf(&path, &spec, GgmlDType::F32).unwrap(),
+            Some(mut metadata) => {
+                metadata.retain(|(key, _)| key != "llama.vocab_size");
+                write_gguf_with(&path, &spec, GgmlDType::F32, &metadata).unwrap();
+            }
+        }
         let data: usize = assay_testkit::tensors(&spec)
             .unwrap()
             .iter()
             .map(|(_, t)| t.elem_count() * 4)
             .sum();
         let header = size(&folder, "model.gguf") - data;
-        let rounds = if text == Text::None { 1200 } else { 400 };
         check(&folder, "model.gguf", header, rounds);
     }
 }

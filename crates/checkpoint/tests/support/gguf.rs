@@ -1,4 +1,6 @@
-//! GGUF headers, byte by byte.
+//! GGUF headers, byte by byte, and a tokenizer for one.
+
+use candle_core::quantized::gguf_file::Value;
 
 /// Fields of a GGUF file, put one after the other.
 #[derive(Clone)]
@@ -43,4 +45,41 @@ impl Gguf {
         let dims = dims.iter().fold(start, |g, d| g.u64(*d));
         dims.u32(kind).u64(0)
     }
+}
+
+/// Metadata of a small SentencePiece vocabulary: the unknown token, two control
+/// tokens, a user-defined one, the bytes, and pieces that "▁the" is joined of.
+pub fn sentencepiece() -> Vec<(String, Value)> {
+    let text = |s: &str| Value::String(s.to_owned());
+    let mut pieces: Vec<(String, f32, i32)> = [
+        ("<unk>", 0.0, 2),
+        ("<s>", 0.0, 3),
+        ("</s>", 0.0, 3),
+        ("\n\n", 0.0, 4),
+        ("▁t", -1.0, 1),
+        ("he", -2.0, 1),
+        ("▁the", -3.0, 1),
+        ("▁", -10.0, 1),
+        ("t", -11.0, 1),
+        ("h", -12.0, 1),
+        ("e", -13.0, 1),
+        ("a", -14.0, 1),
+    ]
+    .map(|(piece, score, kind)| (piece.to_owned(), score, kind))
+    .to_vec();
+    pieces.extend((0..256).map(|byte| (format!("<0x{byte:02X}>"), 0.0, 6)));
+    let tokens = pieces.iter().map(|(piece, ..)| text(piece)).collect();
+    let scores = pieces.iter().map(|(_, score, _)| Value::F32(*score));
+    let kinds = pieces.iter().map(|(.., kind)| Value::I32(*kind));
+    let fields = [
+        ("model", text("llama")),
+        ("tokens", Value::Array(tokens)),
+        ("scores", Value::Array(scores.collect())),
+        ("token_type", Value::Array(kinds.collect())),
+        ("add_bos_token", Value::Bool(true)),
+        ("bos_token_id", Value::U32(1)),
+    ];
+    fields
+        .map(|(name, value)| (format!("tokenizer.ggml.{name}"), value))
+        .to_vec()
 }
