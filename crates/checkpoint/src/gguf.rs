@@ -14,7 +14,7 @@ use crate::error::{CheckpointError, plain};
 use crate::gguf_config;
 use crate::gguf_header::{self, Refusal};
 use crate::gguf_names::Family;
-use crate::weights::{Encoding, Entry, OpenFile, Source, Table};
+use crate::weights::{Encoding, Entry, OpenFile, RowOrder, Source, Table};
 
 /// An opened GGUF file.
 pub(crate) struct Gguf {
@@ -69,7 +69,7 @@ fn table(
         let name = family.name(stored);
         let order = family.order(stored, config);
         let mut shape = info.shape.dims().to_vec();
-        if order == crate::weights::RowOrder::Transposed {
+        if order == RowOrder::Transposed {
             shape.reverse();
         } else if let Some(rows) = shape.first()
             && !rows.is_multiple_of(order.multiple())

@@ -1,6 +1,7 @@
 //! The weights of a model: a table of where each tensor lies, and reading by
 //! position straight into the type and the layout that is asked for.
 
+mod convert;
 mod read;
 mod table;
 
