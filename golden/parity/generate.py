@@ -11,9 +11,11 @@ batch axis of 1. All parameters are random, norm gains and biases included, so
 that a wrong or missing one shows.
 """
 
+import importlib
 import json
 import pathlib
 
+import families
 import torch
 import transformers
 from safetensors.torch import save_file
@@ -95,7 +97,8 @@ def randomize(model, generator):
         for name, p in sorted(model.named_parameters()):
             noise = torch.rand(p.shape, generator=generator) * 2 - 1
             is_gain = p.dim() == 1 and name.endswith("weight")
-            p.copy_(1 + 0.5 * noise if is_gain else (0.5 if p.dim() == 2 else 0.3) * noise)
+            centre = 0 if model.config.model_type.startswith("gemma") else 1
+            p.copy_(centre + 0.5 * noise if is_gain else (0.5 if p.dim() == 2 else 0.3) * noise)
 
 
 class Capture:
@@ -258,9 +261,26 @@ FAMILIES = {
 }
 
 
+def record(model, ids):
+    """Every site of one pass, by name."""
+    cap = Capture()
+    kind = model.config.model_type
+    with torch.no_grad():
+        if kind in FAMILIES:
+            run, module_file = FAMILIES[kind]
+            restore = capture_attention(cap, module_file, lambda m: m.layer_idx)
+            cap.put("logits", run(model, cap, ids))
+            restore()
+        else:
+            folder = kind.removesuffix("_text")
+            name = f"transformers.models.{folder}.modeling_{folder}"
+            cap.put("logits", families.run(model, cap, ids, importlib.import_module(name)))
+    return cap.values
+
+
 def main():
     check_versions()
-    for number, (name, (config, tokens, dtype)) in enumerate(CASES.items()):
+    for number, (name, (config, tokens, dtype)) in enumerate((CASES | families.CASES).items()):
         config._attn_implementation = "eager"
         generator = torch.Generator().manual_seed(1000 + number)
         model = transformers.AutoModelForCausalLM.from_config(config).eval()
@@ -274,15 +294,10 @@ def main():
         model = transformers.AutoModelForCausalLM.from_pretrained(
             folder, dtype=torch.float32, attn_implementation="eager").eval()
         ids = torch.randint(0, config.vocab_size, (1, tokens), generator=generator)
-        run, module_file = FAMILIES[config.model_type]
-        cap = Capture()
-        restore = capture_attention(cap, module_file, lambda m: m.layer_idx)
-        with torch.no_grad():
-            cap.put("logits", run(model, cap, ids))
-        restore()
-        cap.values["ids"] = ids.to(torch.int64)
-        save_file(cap.values, folder / "reference.safetensors")
-        print(f"{name}: {len(cap.values) - 1} sites, {json.loads(config.to_json_string())['model_type']}")
+        values = record(model, ids)
+        values["ids"] = ids.to(torch.int64)
+        save_file(values, folder / "reference.safetensors")
+        print(f"{name}: {len(values) - 1} sites, {config.model_type}")
 
 
 if __name__ == "__main__":
