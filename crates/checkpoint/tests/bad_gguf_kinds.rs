@@ -224,11 +224,11 @@ fn sentencepiece_vocabularies_that_cannot_be_are_named() {
         kinds(count, 0),
         "holds no token type at index 0",
     );
-    let bytes = Some(Value::Array(vec![Value::I32(6); count]));
+    let bytes = Value::Array(vec![Value::I32(6); count]);
     // Reported of the tokens, whose texts are wrong for it.
     let error = tokenizer(|metadata| {
         metadata.retain(|(key, _)| key != "tokenizer.ggml.token_type");
-        metadata.push(("tokenizer.ggml.token_type".to_owned(), bytes.unwrap()));
+        metadata.push(("tokenizer.ggml.token_type".to_owned(), bytes));
     });
     let error = error.err().unwrap().to_string();
     check_message(&error, &["field tokenizer.ggml.tokens", "not <0xNN>"]);
@@ -266,10 +266,10 @@ fn sentencepiece_vocabularies_that_cannot_be_are_named() {
         pre,
         "is \"gemma\" for model \"llama\"; supported are",
     );
-    let wordpiece = Some(Value::String("bert".to_owned()));
+    let wordpiece = Value::String("bert".to_owned());
     let error = tokenizer(|metadata| {
         metadata.retain(|(key, _)| key != "tokenizer.ggml.model");
-        metadata.push(("tokenizer.ggml.model".to_owned(), wordpiece.unwrap()));
+        metadata.push(("tokenizer.ggml.model".to_owned(), wordpiece));
     });
     let error = error.err().unwrap().to_string();
     check_message(&error, &["field tokenizer.ggml.pre", "for model \"bert\""]);

@@ -79,9 +79,7 @@ impl SentencePiece {
                 }
                 Kind::UserDefined => {
                     // Some converters write these with plain spaces.
-                    let text = piece.text.replace(' ', SPACE);
-                    user_defined.push((text.clone(), id));
-                    joined.entry(text).or_insert(id);
+                    user_defined.push((piece.text.replace(' ', SPACE), id));
                 }
                 Kind::Control => control.push((piece.text.clone(), id)),
                 Kind::Unknown => unknown = unknown.or(Some(id)),
@@ -209,8 +207,8 @@ struct Symbol {
     len: usize,
     previous: Option<usize>,
     next: Option<usize>,
-    /// A user-defined token, which is not joined.
-    frozen: bool,
+    /// Id of a user-defined token, which is not joined.
+    token: Option<u32>,
 }
 
 /// Two neighbours that might be joined.
@@ -258,9 +256,9 @@ impl<'a> Merge<'a> {
         let mut start = 0;
         while start < text.len() {
             let rest = &text[start..];
-            let (len, frozen) = match model.user_defined.at(rest) {
-                Some((len, _)) => (len, true),
-                None => (first_char(rest), false),
+            let (len, token) = match model.user_defined.at(rest) {
+                Some((len, id)) => (len, Some(id)),
+                None => (first_char(rest), None),
             };
             let index: usize = symbols.len();
             symbols.push(Symbol {
@@ -268,7 +266,7 @@ impl<'a> Merge<'a> {
                 len,
                 previous: index.checked_sub(1),
                 next: Some(index + 1),
-                frozen,
+                token,
             });
             start += len;
         }
@@ -289,7 +287,7 @@ impl<'a> Merge<'a> {
             return;
         };
         let (a, b) = (self.symbols[left], self.symbols[right]);
-        if a.frozen || b.frozen {
+        if a.token.is_some() || b.token.is_some() {
             return;
         }
         let len = a.len + b.len;
@@ -329,15 +327,21 @@ impl<'a> Merge<'a> {
         }
         let mut unknown_before = false;
         for symbol in self.symbols.iter().filter(|symbol| symbol.len > 0) {
-            self.emit(symbol.start, symbol.len, ids, &mut unknown_before);
+            if let Some(id) = symbol.token {
+                ids.push(id);
+                unknown_before = false;
+            } else {
+                let piece = &self.text[symbol.start..symbol.start + symbol.len];
+                self.emit(piece, ids, &mut unknown_before);
+            }
         }
     }
 
     /// The ids of a piece that is left: its own, those of its parts if it is
     /// unused, those of its bytes, or the unknown one for a run of such pieces.
-    fn emit(&self, start: usize, len: usize, ids: &mut Vec<u32>, unknown_before: &mut bool) {
+    fn emit(&self, piece: &str, ids: &mut Vec<u32>, unknown_before: &mut bool) {
         // A stack and no recursion: an unused piece may be as long as the text.
-        let mut rest = vec![&self.text[start..start + len]];
+        let mut rest = vec![piece];
         while let Some(piece) = rest.pop() {
             let known = self.model.joined.get(piece);
             if let Some(id) = known {
