@@ -216,3 +216,42 @@ fn blocks_are_the_matrix_that_they_dequantise_to() {
     let plain = stored(&[("a.b", matrix(4, 3))]);
     assert!(open(&plain).quantized("a.b", [4, 3]).unwrap().is_none());
 }
+
+/// Every type of block that a GGUF may hold is read as the tensor library
+/// dequantises it, whole, turned and by rows. 4100 rows of 512 are several
+/// pieces and several bands.
+#[test]
+fn every_block_type_is_dequantised_as_by_the_library() {
+    use candle_core::quantized::gguf_file::{Value, write};
+    use candle_core::quantized::{GgmlDType::*, QTensor};
+    let (rows, columns) = (4100, 512);
+    let exact = matrix(rows, columns);
+    let spec = TinyModel::llama(1);
+    let metadata = assay_testkit::gguf_metadata(&spec).unwrap();
+    // One block is enough where there is one tensor.
+    let metadata = metadata.into_iter().map(|(key, value)| {
+        let count = key == "llama.block_count";
+        (key, if count { Value::U32(1) } else { value })
+    });
+    let metadata: Vec<(String, Value)> = metadata.collect();
+    let metadata: Vec<(&str, &Value)> = metadata.iter().map(|(k, v)| (k.as_str(), v)).collect();
+    for dtype in [
+        Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q2K, Q3K, Q4K, Q5K, Q6K, F16, BF16, F32,
+    ] {
+        let stored = QTensor::quantize(&exact, dtype).unwrap();
+        let expected = stored.dequantize(CPU).unwrap();
+        let folder = Folder::empty();
+        let mut file = std::fs::File::create(folder.file("model.gguf")).unwrap();
+        write(&mut file, &metadata, &[("token_embd.weight", &stored)]).unwrap();
+        let weights = open(&folder);
+        let (name, shape) = ("model.embed_tokens.weight", [rows, columns]);
+        let whole = weights.tensor(name, &shape, DType::F32, CPU).unwrap();
+        assert!(bits(&whole) == bits(&expected), "{dtype:?}");
+        let turned = weights.transposed(name, shape, DType::F32, CPU).unwrap();
+        assert!(bits(&turned) == bits(&expected.t().unwrap()), "{dtype:?}");
+        let some = weights.rows(name, shape, &[4099, 7, 8], DType::F32, CPU);
+        let ids = Tensor::new(&[4099u32, 7, 8], CPU).unwrap();
+        let expected = expected.index_select(&ids, 0).unwrap();
+        assert!(bits(&some.unwrap()) == bits(&expected), "{dtype:?}");
+    }
+}
