@@ -39,8 +39,19 @@ pub(crate) fn write(
     let mut records = Vec::new();
     let mut outcomes = Vec::new();
     for (experiment, o) in &manifest.experiments {
+        let many = o.measured.len() > reproduce::MANY;
+        if many {
+            outcomes.push(OutcomeLine {
+                experiment: experiment.clone(),
+                model: format!("{} models", o.measured.len()),
+                outcome: Outcome::Measured,
+            });
+        }
         for measured in &o.measured {
             records.push(store.read(experiment, &measured.record)?);
+            if many {
+                continue;
+            }
             outcomes.push(OutcomeLine {
                 experiment: experiment.clone(),
                 model: measured.model.clone(),

@@ -277,7 +277,7 @@ fn request(
 }
 
 /// Models of one experiment beyond which their lines become one.
-const MANY: usize = 12;
+pub(crate) const MANY: usize = 12;
 
 /// The closing table: what ran, what did not and why, and the checks.
 pub(crate) fn print_results(manifest: &Manifest, findings: &[assay_golden::Finding]) {
