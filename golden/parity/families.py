@@ -262,18 +262,32 @@ def run(model, cap, ids, module_file):
         for site in ("ln2.hook_scale", "ln2.hook_normalized"):
             if f"{b}.{site}" in sites:
                 sites[f"{b}.{site}"] = sites[f"{b}.{site}"].reshape(1, ids.shape[1], -1)
-        check(sites, b, names)
+        # Gemma normalizes attention's output before it is added.
+        # forward, because calling the module would record this value too.
+        post = find(block, names.attn_post).forward if names.attn_post else (lambda x: x)
+        check(sites, b, names, find(block, names.out).bias, post)
     return logits
 
 
-def check(sites, b, names):
+def check(sites, b, names, bias, post_norm):
     """The parts belong together, as transformers computed them."""
     at = lambda name: sites[f"{b}.{name}"]
     v, pattern, z = at("attn.hook_v"), at("attn.hook_pattern"), at("attn.hook_z")
     v = v.repeat_interleave(z.shape[2] // v.shape[2], dim=2)
     torch.testing.assert_close(torch.einsum("bhqk,bkhd->bqhd", pattern, v), z)
     torch.testing.assert_close(at("attn.hook_attn_scores").softmax(-1), pattern)
+    shares = at("attn.hook_result").sum(2)
+    if bias is not None:
+        shares = shares + bias
+    torch.testing.assert_close(post_norm(shares), at("hook_attn_out"))
     if names.post_norm:
+        # ln2 normalizes this sum, and ln1 that of resid_pre and attn_out.
+        total = at("hook_resid_mid") + at("hook_mlp_out")
+        total = total - total.mean(-1, keepdim=True)
+        torch.testing.assert_close(total / at("ln2.hook_scale"), at("ln2.hook_normalized"))
+        total = at("hook_resid_pre") + at("hook_attn_out")
+        total = total - total.mean(-1, keepdim=True)
+        torch.testing.assert_close(total / at("ln1.hook_scale"), at("ln1.hook_normalized"))
         return
     total = at("hook_resid_pre") + at("hook_attn_out")
     if names.sequential:
