@@ -57,6 +57,18 @@ impl<'a> Fields<'a> {
             .ok_or_else(|| self.error(field, "is missing"))
     }
 
+    /// A number of blocks: at most 10,000, since memory is taken for each
+    /// before any of its weights is looked for.
+    pub(crate) fn layers(&self, field: &str) -> Result<usize, CheckpointError> {
+        match self.count(field)? {
+            n if n <= 10_000 => Ok(n),
+            n => Err(self.error(
+                field,
+                format!("is {n}, and no model has above 10000 blocks"),
+            )),
+        }
+    }
+
     pub(crate) fn number_opt(&self, field: &str) -> Result<Option<f64>, CheckpointError> {
         let Some(value) = self.value(field) else {
             return Ok(None);

@@ -36,10 +36,14 @@ fn a_config_that_is_no_json_object_is_refused() {
 #[test]
 fn an_unknown_family_is_named_with_the_known_ones() {
     let folder = Folder::of(&TinyModel::gpt2(1));
-    folder.config(|c| c["model_type"] = "bloom".into());
+    folder.config(|c| c["model_type"] = "mamba".into());
     check_bad(
         folder.path(),
-        &["config.json", "\"bloom\"", "gpt_neox, gpt2, llama"],
+        &[
+            "config.json",
+            "\"mamba\"",
+            "gpt_neox, gpt2, gptj, gpt_neo, opt, bloom, llama",
+        ],
     );
 }
 

@@ -15,7 +15,10 @@ pub(super) fn falcon(fields: &Fields) -> Result<DecoderConfig, CheckpointError> 
     };
     let n_heads = count("num_attention_heads", "n_head")?;
     let sizes = Sizes {
-        n_layers: count("num_hidden_layers", "n_layer")?,
+        n_layers: match fields.has("num_hidden_layers") {
+            true => fields.layers("num_hidden_layers")?,
+            false => fields.layers("n_layer")?,
+        },
         d_model,
         n_heads,
         d_mlp: fields.count_opt("ffn_hidden_size")?.unwrap_or(4 * d_model),
@@ -75,7 +78,7 @@ fn kind(parallel: bool) -> BlockKind {
 
 fn sizes(fields: &Fields) -> Result<Sizes, CheckpointError> {
     Ok(Sizes {
-        n_layers: fields.count("num_hidden_layers")?,
+        n_layers: fields.layers("num_hidden_layers")?,
         d_model: fields.count("hidden_size")?,
         n_heads: fields.count("num_attention_heads")?,
         d_mlp: fields.count("intermediate_size")?,

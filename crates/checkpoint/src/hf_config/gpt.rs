@@ -11,7 +11,7 @@ use crate::fields::Fields;
 
 pub(super) fn gpt_neox(fields: &Fields) -> Result<DecoderConfig, CheckpointError> {
     let sizes = Sizes {
-        n_layers: fields.count("num_hidden_layers")?,
+        n_layers: fields.layers("num_hidden_layers")?,
         d_model: fields.count("hidden_size")?,
         n_heads: fields.count("num_attention_heads")?,
         d_mlp: fields.count("intermediate_size")?,
@@ -46,7 +46,7 @@ pub(super) fn gpt_neox(fields: &Fields) -> Result<DecoderConfig, CheckpointError
 fn openai_sizes(fields: &Fields) -> Result<Sizes, CheckpointError> {
     let d_model = fields.count("n_embd")?;
     Ok(Sizes {
-        n_layers: fields.count("n_layer")?,
+        n_layers: fields.layers("n_layer")?,
         d_model,
         n_heads: fields.count("n_head")?,
         d_mlp: fields.count_opt("n_inner")?.unwrap_or(4 * d_model),
@@ -100,7 +100,7 @@ pub(super) fn gptj(fields: &Fields) -> Result<DecoderConfig, CheckpointError> {
 pub(super) fn gpt_neo(fields: &Fields) -> Result<DecoderConfig, CheckpointError> {
     let d_model = fields.count("hidden_size")?;
     let sizes = Sizes {
-        n_layers: fields.count("num_layers")?,
+        n_layers: fields.layers("num_layers")?,
         d_model,
         n_heads: fields.count("num_heads")?,
         d_mlp: fields

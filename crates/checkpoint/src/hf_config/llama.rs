@@ -16,7 +16,7 @@ fn base(
     act_field: &str,
 ) -> Result<DecoderConfig, CheckpointError> {
     let sizes = Sizes {
-        n_layers: fields.count("num_hidden_layers")?,
+        n_layers: fields.layers("num_hidden_layers")?,
         d_model: fields.count("hidden_size")?,
         n_heads: fields.count("num_attention_heads")?,
         d_mlp: fields.count("intermediate_size")?,

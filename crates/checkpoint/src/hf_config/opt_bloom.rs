@@ -9,7 +9,7 @@ pub(super) fn opt(fields: &Fields) -> Result<DecoderConfig, CheckpointError> {
     only(fields, &[("layer_norm_elementwise_affine", true)])?;
     let d_model = fields.count("hidden_size")?;
     let sizes = Sizes {
-        n_layers: fields.count("num_hidden_layers")?,
+        n_layers: fields.layers("num_hidden_layers")?,
         d_model,
         n_heads: fields.count("num_attention_heads")?,
         d_mlp: fields.count("ffn_dim")?,
@@ -61,7 +61,10 @@ pub(super) fn bloom(fields: &Fields) -> Result<DecoderConfig, CheckpointError> {
         None => fields.count(new),
     };
     let sizes = Sizes {
-        n_layers: count("n_layer", "num_hidden_layers")?,
+        n_layers: match fields.has("n_layer") {
+            true => fields.layers("n_layer")?,
+            false => fields.layers("num_hidden_layers")?,
+        },
         d_model,
         n_heads: count("n_head", "num_attention_heads")?,
         d_mlp: 4 * d_model,
