@@ -24,6 +24,7 @@ struct Reader {
     dtype: DType,
     devices: Vec<Device>,
     as_stored: bool,
+    streamed: bool,
 }
 
 impl Reader {
@@ -38,6 +39,7 @@ impl Reader {
             dtype: self.dtype,
             device: self.device(layer),
             as_stored: self.as_stored,
+            in_file_order: self.streamed,
         };
         arch::load_block(&from, &self.config, layer)
     }
@@ -59,6 +61,7 @@ impl Blocks {
             dtype: placement.dtype,
             devices: placement.devices.to_vec(),
             as_stored: placement.arithmetic == Arithmetic::AsStored,
+            streamed: placement.residency == Residency::Streamed,
         };
         let resident = match placement.residency {
             Residency::Streamed => None,

@@ -107,6 +107,7 @@ fn listed(
         dtype: DType::F32,
         device: &Device::Cpu,
         as_stored: false,
+        in_file_order: false,
     })?;
     let list = list.into_inner();
     Ok(list.unwrap_or_else(std::sync::PoisonError::into_inner))

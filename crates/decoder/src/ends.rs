@@ -59,6 +59,7 @@ impl Ends {
             dtype: placement.dtype,
             device,
             as_stored: false,
+            in_file_order: false,
         };
         let parts = Parts::load(&from(first), &from(last), config)?;
         Ok(Self {
@@ -151,6 +152,7 @@ impl Ends {
             dtype: self.dtype,
             device: &self.last,
             as_stored: self.unembed.as_stored,
+            in_file_order: false,
         };
         let w = from.matrix(name, (shape[1], shape[0]), TensorKind::OutIn)?;
         let linear = Linear::new(w, self.unembed.bias.clone());
@@ -170,8 +172,7 @@ impl Ends {
                 Some(b) => Some(b.narrow(0, start, end - start)?.contiguous()?),
                 None => None,
             };
-            let w = rows.t()?.contiguous()?;
-            logits.push(Linear::new(Matrix::Dense(w), b).forward(x)?);
+            logits.push(Linear::new(Matrix::Dense(rows.t()?), b).forward(x)?);
         }
         Ok(Tensor::cat(&logits, 1)?)
     }

@@ -11,9 +11,9 @@ use crate::DecoderError;
 
 /// A weight matrix.
 pub(crate) enum Matrix {
-    /// [in, out]. On the CPU stored in this order whatever the file's: reading
-    /// columns of a [out, in] matrix costs a pass 7 % at Pythia-70m's and
-    /// 160m's shapes.
+    /// [in, out]. A resident one lies in this order in memory whatever the
+    /// file's: reading columns of a [out, in] matrix costs a pass 7 % at
+    /// Pythia-70m's and 160m's shapes.
     Dense(Tensor),
     /// The blocks of the file, [out, in]: a product rounds its input to eight
     /// bits, so the result is near that of the widened weights and not equal.
@@ -75,10 +75,11 @@ impl Linear {
 struct Affine;
 
 impl Affine {
+    /// `steps`: from row to row and from column to column of w.
     fn run<T: Real>(
         (rows, d_in, d_out): (usize, usize, usize),
         x: &[T],
-        w: &[T],
+        (w, steps): (&[T], (usize, usize)),
         b: &[T],
     ) -> Vec<T> {
         let mut out = rows_of(b, rows);
@@ -90,9 +91,11 @@ impl Affine {
             1 => Parallelism::None,
             n => Parallelism::Rayon(n),
         };
-        // SAFETY: three contiguous row-major matrices, out [rows, d_out],
-        // x [rows, d_in] and w [d_in, d_out], of which the slices hold every
-        // element, as checked above; `out` is ours alone.
+        assert!(steps == (d_out, 1) || steps == (1, d_in));
+        // SAFETY: three matrices without gaps, out [rows, d_out] and
+        // x [rows, d_in] row by row, w [d_in, d_out] row by row or column by
+        // column, of which the slices hold every element, as checked above;
+        // `out` is ours alone.
         unsafe {
             gemm::gemm(
                 rows,
@@ -106,8 +109,8 @@ impl Affine {
                 1,
                 d_in as isize,
                 w.as_ptr(),
-                1,
-                d_out as isize,
+                steps.1 as isize,
+                steps.0 as isize,
                 T::ONE,
                 T::ONE,
                 false,
@@ -138,17 +141,20 @@ impl CustomOp3 for Affine {
         if d_in != w_in || l3.shape().dims() != [d_out] {
             bail!("shape mismatch in linear, x: {l1:?}, w: {l2:?}, b: {l3:?}");
         }
-        let (x, w, b) = (
-            span(l1, "linear")?,
-            span(l2, "linear")?,
-            span(l3, "linear")?,
-        );
+        // Row by row, or as the transpose of a matrix that is.
+        let by_column = l2.transpose(0, 1)?;
+        let (w, steps) = match l2.is_contiguous() {
+            true => (span(l2, "linear")?, (d_out, 1)),
+            false => (span(&by_column, "linear")?, (1, d_in)),
+        };
+        let (x, b) = (span(l1, "linear")?, span(l3, "linear")?);
+        let shape = (rows, d_in, d_out);
         let out = match (s1, s2, s3) {
             (CpuStorage::F32(xs), CpuStorage::F32(ws), CpuStorage::F32(bs)) => {
-                CpuStorage::F32(Self::run((rows, d_in, d_out), &xs[x], &ws[w], &bs[b]))
+                CpuStorage::F32(Self::run(shape, &xs[x], (&ws[w], steps), &bs[b]))
             }
             (CpuStorage::F64(xs), CpuStorage::F64(ws), CpuStorage::F64(bs)) => {
-                CpuStorage::F64(Self::run((rows, d_in, d_out), &xs[x], &ws[w], &bs[b]))
+                CpuStorage::F64(Self::run(shape, &xs[x], (&ws[w], steps), &bs[b]))
             }
             _ => bail!("linear is for f32 and f64, all three alike"),
         };

@@ -42,6 +42,9 @@ pub(crate) struct Load<'a> {
     pub(crate) device: &'a Device,
     /// Keep the blocks of quantised matrices instead of widening them.
     pub(crate) as_stored: bool,
+    /// Leave matrices in the order of their file. For one pass over a streamed
+    /// block, turning [out, in] round costs more than it saves.
+    pub(crate) in_file_order: bool,
 }
 
 pub(crate) enum Source<'a> {
@@ -82,6 +85,10 @@ impl Load<'_> {
                     return Matrix::quantized(stored);
                 }
                 let shape = [d_out, d_in];
+                if self.in_file_order {
+                    let w = weights.tensor(name, &shape, self.dtype, self.device)?;
+                    return Ok(Matrix::Dense(w.t()?));
+                }
                 let w = weights.transposed(name, shape, self.dtype, self.device)?;
                 Ok(Matrix::Dense(w))
             }
