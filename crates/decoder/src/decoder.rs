@@ -31,8 +31,10 @@ pub enum Residency {
 pub enum Arithmetic {
     /// With the widened weights.
     Exact,
-    /// With the blocks of the file as they are: less memory, and faster one
-    /// token at a time. A product rounds its input to eight bits.
+    /// Matrices keep the blocks of the file: less memory, and faster one token
+    /// at a time. A product with a single row uses the blocks as they are and
+    /// rounds the row to eight bits; with more rows they are widened on the
+    /// way, and the product is the exact one.
     AsStored,
 }
 
