@@ -2,20 +2,56 @@
 //! threads.
 #![allow(clippy::unwrap_used)]
 
+mod support;
+
 use std::collections::BTreeMap;
 use std::process::Command;
 
-use assay_checkpoint::Checkpoint;
 use assay_decoder::{Decoder, DecoderError, Hooks, Pack};
 use assay_hook_site::HookSite;
-use assay_testkit::{Text, TinyModel, write_hf};
 use candle_core::{DType, Device, Tensor};
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+use support::Shape;
 
-fn load(spec: &TinyModel) -> Decoder {
-    let folder = tempfile::tempdir().unwrap();
-    write_hf(folder.path(), spec).unwrap();
-    let checkpoint = Checkpoint::open(folder.path()).unwrap();
-    Decoder::load(&checkpoint, DType::F32, &Device::Cpu, &mut |_, _| ()).unwrap()
+/// A model of each family, of this shape, with its name.
+fn families(shape: Shape, seed: u64) -> impl Iterator<Item = (&'static str, Decoder)> {
+    support::MODEL_TYPES.iter().map(move |model_type| {
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        let config = support::config(model_type, &shape, &mut rng);
+        let checkpoint = support::model(&config, seed).checkpoint;
+        let decoder = Decoder::load(&checkpoint, DType::F32, &Device::Cpu, &mut |_, _| ());
+        (*model_type, decoder.unwrap())
+    })
+}
+
+fn small(seed: u64) -> impl Iterator<Item = (&'static str, Decoder)> {
+    let shape = Shape {
+        n_layers: 2,
+        n_heads: 6,
+        n_kv_heads: 2,
+        d_head: 7,
+        d_model: 37,
+        d_mlp: 50,
+        vocab: 512,
+        context: 48,
+    };
+    families(shape, seed)
+}
+
+/// Large enough for the matrix products to be split among threads.
+fn large(seed: u64) -> impl Iterator<Item = (&'static str, Decoder)> {
+    let shape = Shape {
+        n_layers: 2,
+        n_heads: 6,
+        n_kv_heads: 2,
+        d_head: 36,
+        d_model: 250,
+        d_mlp: 700,
+        vocab: 1500,
+        context: 128,
+    };
+    families(shape, seed)
 }
 
 /// Bits of every value of every site, prompt by prompt.
@@ -80,23 +116,18 @@ fn prompt(length: usize) -> Vec<u32> {
 /// and with none but the logits.
 #[test]
 fn prompts_of_1_to_40_tokens_alone_and_packed() {
-    for spec in [
-        TinyModel::gpt_neox(3),
-        TinyModel::gpt2(3),
-        TinyModel::llama(3),
-    ] {
-        let decoder = load(&spec);
+    for (family, decoder) in small(3) {
         let prompts: Vec<Vec<u32>> = (1..=40).map(prompt).collect();
         let packed = bits(&decoder, &prompts, true);
         for (i, prompt) in prompts.iter().enumerate() {
             let alone = std::slice::from_ref(prompt);
             for ((site, _), values) in bits(&decoder, alone, true) {
                 let same = packed[&(site, i)] == values;
-                assert!(same, "{:?}: {} tokens, {site}", spec.architecture, i + 1);
+                assert!(same, "{family}: {} tokens, {site}", i + 1);
             }
             let unobserved = bits(&decoder, alone, false);
             let same = packed[&(HookSite::Logits, i)] == unobserved[&(HookSite::Logits, 0)];
-            assert!(same, "{:?}: {} tokens unobserved", spec.architecture, i + 1);
+            assert!(same, "{family}: {} tokens unobserved", i + 1);
         }
     }
 }
@@ -104,12 +135,7 @@ fn prompts_of_1_to_40_tokens_alone_and_packed() {
 /// Packs of 1 to 40 rows made of one-token prompts, and of two prompts.
 #[test]
 fn packs_of_1_to_40_rows() {
-    for spec in [
-        TinyModel::gpt_neox(4),
-        TinyModel::gpt2(4),
-        TinyModel::llama(4),
-    ] {
-        let decoder = load(&spec);
+    for (family, decoder) in small(4) {
         let first = bits(&decoder, &[vec![7]], true);
         for rows in 1..=40 {
             let single: Vec<Vec<u32>> = (0..rows).map(|i| vec![7 + i]).collect();
@@ -117,44 +143,27 @@ fn packs_of_1_to_40_rows() {
             for pack in [single.as_slice(), pair.as_slice()] {
                 for ((site, i), values) in bits(&decoder, pack, true) {
                     let same = i != 0 || first[&(site, 0)] == values;
-                    assert!(same, "{:?}: {rows} rows, {site}", spec.architecture);
+                    assert!(same, "{family}: {rows} rows, {site}");
                 }
             }
         }
     }
 }
 
-/// Large enough for the matrix products to be split among threads.
-fn large(spec: TinyModel) -> TinyModel {
-    TinyModel {
-        d_model: 256,
-        n_heads: 8,
-        n_kv_heads: if spec.n_kv_heads == 2 { 2 } else { 8 },
-        d_mlp: 1024,
-        vocab: 2048,
-        text: Text::None,
-        ..spec
-    }
-}
-
-/// A hash of all bits of a pass over three families.
-fn digest() -> u64 {
+/// A line for each family, with a hash of all bits of a pass.
+fn digests() -> Vec<String> {
     use std::hash::{DefaultHasher, Hash, Hasher};
-    let mut hash = DefaultHasher::new();
     let prompts: Vec<Vec<u32>> = [100, 1, 37, 128, 64].map(prompt).to_vec();
-    for spec in [
-        TinyModel::gpt_neox(5),
-        TinyModel::gpt2(5),
-        TinyModel::llama(5),
-    ] {
-        let decoder = load(&large(spec));
+    let digest = |(family, decoder): (&str, Decoder)| {
+        let mut hash = DefaultHasher::new();
         for every in [true, false] {
             bits(&decoder, &prompts, every)
                 .into_values()
                 .for_each(|b| b.hash(&mut hash));
         }
-    }
-    hash.finish()
+        format!("digest {family} {}", hash.finish())
+    };
+    large(5).map(digest).collect()
 }
 
 const CHILD: &str = "ASSAY_TEST_PRINT_DIGEST";
@@ -164,7 +173,8 @@ const CHILD: &str = "ASSAY_TEST_PRINT_DIGEST";
 #[test]
 fn threads_change_no_bit() {
     if std::env::var_os(CHILD).is_some() {
-        println!("digest {}", digest());
+        // The test harness has begun a line.
+        println!("\n{}", digests().join("\n"));
         return;
     }
     let pool = |threads| {
@@ -173,8 +183,8 @@ fn threads_change_no_bit() {
             .build()
             .unwrap()
     };
-    let one = pool(1).install(digest);
-    assert_eq!(pool(2).install(digest), one, "a pool of 2 threads");
+    let one = pool(1).install(digests);
+    assert_eq!(pool(2).install(digests), one, "a pool of 2 threads");
     for threads in ["1", "2", "3"] {
         let output = Command::new(std::env::current_exe().unwrap())
             .args(["--exact", "threads_change_no_bit", "--nocapture"])
@@ -183,11 +193,7 @@ fn threads_change_no_bit() {
             .output()
             .unwrap();
         let text = String::from_utf8(output.stdout).unwrap();
-        let printed = text.lines().find_map(|l| l.split("digest ").nth(1));
-        assert_eq!(
-            printed,
-            Some(one.to_string().as_str()),
-            "{threads} threads: {text}"
-        );
+        let printed: Vec<&str> = text.lines().filter(|l| l.starts_with("digest ")).collect();
+        assert_eq!(printed, one, "{threads} threads: {text}");
     }
 }
