@@ -58,7 +58,8 @@ impl Pack {
     /// rows, and its bits are not those of a pass over the whole prompt.
     ///
     /// # Errors
-    /// As [`Pack::new`]; another number of pasts than of prompts.
+    /// As [`Pack::new`]; another number of pasts than of prompts; a past beyond
+    /// what positions, which are u32, can count.
     pub fn continuing(prompts: &[Vec<u32>], past: &[usize]) -> Result<Self, DecoderError> {
         if prompts.len() != past.len() {
             return Err(DecoderError::Prompt {
@@ -71,6 +72,14 @@ impl Pack {
             });
         }
         let mut pack = Self::new(prompts)?;
+        for (index, (segment, past)) in pack.segments.iter().zip(past).enumerate() {
+            if u32::try_from(past.saturating_add(segment.len())).is_err() {
+                return Err(DecoderError::Prompt {
+                    index,
+                    reason: format!("continues {past} tokens, more than positions can count"),
+                });
+            }
+        }
         pack.past = past.to_vec();
         if past.iter().any(|p| *p > 0) {
             pack.min_rows = 1;
