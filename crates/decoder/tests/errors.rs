@@ -2,7 +2,9 @@
 #![allow(clippy::unwrap_used)]
 
 use assay_checkpoint::Checkpoint;
-use assay_decoder::{Decoder, DecoderError, Hooks, NoHooks, Pack};
+use assay_decoder::{
+    Arithmetic, Decoder, DecoderError, Hooks, KvCache, NoHooks, Pack, Placement, Residency, greedy,
+};
 use assay_hook_site::{BlockSite, HookSite};
 use assay_testkit::{Architecture, TinyModel, write_hf};
 use candle_core::{DType, Device, Tensor};
@@ -15,11 +17,14 @@ fn families() -> [TinyModel; 3] {
     ]
 }
 
-fn load(spec: &TinyModel) -> Decoder {
+fn open(spec: &TinyModel) -> Checkpoint {
     let folder = tempfile::tempdir().unwrap();
     write_hf(folder.path(), spec).unwrap();
-    let checkpoint = Checkpoint::open(folder.path()).unwrap();
-    Decoder::load(&checkpoint, DType::F32, &Device::Cpu, &mut |_, _| ()).unwrap()
+    Checkpoint::open(folder.path()).unwrap()
+}
+
+fn load(spec: &TinyModel) -> Decoder {
+    Decoder::load(&open(spec), DType::F32, &Device::Cpu, &mut |_, _| ()).unwrap()
 }
 
 #[track_caller]
@@ -162,5 +167,166 @@ fn families_have_the_sites_of_their_blocks() {
         assert_eq!(has(BlockSite::RotQ), !gpt2);
         assert_eq!(sites.contains(&HookSite::PosEmbed), gpt2);
         assert!(!sites.contains(&BlockSite::Q.at(2)));
+    }
+}
+
+#[test]
+fn a_placement_needs_a_device() {
+    for spec in families() {
+        for residency in [Residency::Resident, Residency::Streamed] {
+            let placement = Placement {
+                dtype: DType::F32,
+                devices: &[],
+                residency,
+                arithmetic: Arithmetic::Exact,
+            };
+            check(
+                Decoder::load_with(&open(&spec), &placement, &mut |_, _| ()),
+                "a decoder needs at least one device, and none is given",
+            );
+        }
+    }
+}
+
+#[test]
+fn a_pack_continues_as_many_prompts_as_it_has() {
+    check(
+        Pack::continuing(&[vec![1]], &[4, 5]),
+        "prompt 1 has no counterpart: 1 prompts continue 2",
+    );
+    check(
+        Pack::continuing(&[vec![1], vec![2]], &[]),
+        "prompt 0 has no counterpart: 2 prompts continue 0",
+    );
+    check(
+        Pack::continuing(&[vec![1], vec![]], &[4, 5]),
+        "prompt 1 has no tokens",
+    );
+}
+
+/// Positions are u32: none wraps round to a small one that a context has.
+#[test]
+fn a_past_beyond_all_positions_is_refused() {
+    let last = u32::MAX as usize;
+    for past in [last, last + 1, usize::MAX] {
+        let expected = format!("prompt 1 continues {past} tokens, more than positions can count");
+        check(Pack::continuing(&[vec![1], vec![1]], &[0, past]), &expected);
+    }
+    for spec in families() {
+        let pack = Pack::continuing(&[vec![1]], &[last - 1]).unwrap();
+        check(
+            load(&spec).embed(&pack, &mut NoHooks),
+            "prompt 0 has 4294967295 tokens and the model's context is 128",
+        );
+    }
+}
+
+/// A cache of prompts of 3 tokens and 1.
+fn filled(decoder: &Decoder) -> KvCache {
+    let mut cache = KvCache::new(decoder.config(), 2);
+    let pack = Pack::new(&[vec![1, 2, 3], vec![4]]).unwrap();
+    decoder.extend(&pack, &mut cache, &mut NoHooks).unwrap();
+    assert_eq!(cache.lengths(), [3, 1]);
+    cache
+}
+
+/// A pack that does not continue what a cache holds is refused before anything
+/// is done, and the cache is as it was.
+#[test]
+fn a_pack_that_does_not_continue_the_cache_is_refused() {
+    for spec in families() {
+        let decoder = load(&spec);
+        let mut cache = filled(&decoder);
+        let two = [vec![5], vec![6]];
+        for past in [[0, 0], [1, 3], [3, 2], [4, 1]] {
+            let pack = Pack::continuing(&two, &past).unwrap();
+            let expected = format!(
+                "the cache holds [3, 1] tokens of each prompt, and the pack continues {past:?}"
+            );
+            check(decoder.extend(&pack, &mut cache, &mut NoHooks), &expected);
+            check(decoder.next_logits(&pack, &mut cache), &expected);
+        }
+        let one = Pack::continuing(&two[..1], &[3]).unwrap();
+        check(
+            decoder.extend(&one, &mut cache, &mut NoHooks),
+            "the cache holds [3, 1] tokens of each prompt, and the pack continues [3]",
+        );
+        let mut empty = KvCache::new(decoder.config(), 0);
+        check(
+            decoder.extend(&one, &mut empty, &mut NoHooks),
+            "the cache holds [] tokens of each prompt, and the pack continues [3]",
+        );
+        let pack = Pack::continuing(&two, &[3, 1]).unwrap();
+        decoder.extend(&pack, &mut cache, &mut NoHooks).unwrap();
+        assert_eq!(cache.lengths(), [4, 2]);
+    }
+}
+
+#[test]
+fn a_continuing_pack_needs_its_cache() {
+    for spec in families() {
+        let decoder = load(&spec);
+        let expected = "the cache is needed for a pack that continues prompts";
+        let pack = Pack::continuing(&[vec![1, 2], vec![3]], &[0, 5]).unwrap();
+        let x = decoder.embed(&pack, &mut NoHooks).unwrap();
+        check(decoder.run_blocks(&pack, 0..2, &x, &mut NoHooks), expected);
+        check(decoder.forward(&pack, &mut NoHooks), expected);
+        // Nothing went before: as any other pack.
+        let fresh = Pack::continuing(&[vec![1, 2], vec![3]], &[0, 0]).unwrap();
+        decoder.forward(&fresh, &mut NoHooks).unwrap();
+    }
+}
+
+/// What went before counts towards the context, and positions go on from it.
+#[test]
+fn past_and_new_tokens_may_fill_the_context_and_not_more() {
+    for spec in families() {
+        let decoder = load(&spec);
+        let mut cache = KvCache::new(decoder.config(), 2);
+        let extend = |cache: &mut KvCache, prompts: &[Vec<u32>]| {
+            let pack = Pack::continuing(prompts, &cache.lengths())?;
+            decoder.extend(&pack, cache, &mut NoHooks)
+        };
+        extend(&mut cache, &[vec![1], vec![2; 126]]).unwrap();
+        check(
+            extend(&mut cache, &[vec![1], vec![2; 3]]),
+            "prompt 1 has 129 tokens and the model's context is 128",
+        );
+        assert_eq!(cache.lengths(), [1, 126]);
+        extend(&mut cache, &[vec![1], vec![2; 2]]).unwrap();
+        check(
+            extend(&mut cache, &[vec![1], vec![2]]),
+            "prompt 1 has 129 tokens and the model's context is 128",
+        );
+        check(
+            extend(&mut cache, &[vec![512], vec![2]]),
+            "prompt 0 has token 512 and the vocabulary ends at 512",
+        );
+    }
+}
+
+#[test]
+fn a_continuation_beyond_the_context_is_refused() {
+    for spec in families() {
+        let decoder = load(&spec);
+        let prompts = [vec![1], vec![2; 120]];
+        // The last of the new tokens is not fed.
+        let out = greedy(&decoder, &prompts, 9, &[]).unwrap();
+        assert_eq!([out[0].len(), out[1].len()], [9, 9]);
+        check(
+            greedy(&decoder, &prompts, 10, &[]),
+            "prompt 1 has 129 tokens and the model's context is 128",
+        );
+        assert!(greedy(&decoder, &[], 3, &[]).unwrap().is_empty());
+        check(
+            greedy(&decoder, &[vec![1], vec![]], 3, &[]),
+            "prompt 1 has no tokens",
+        );
+        check(
+            greedy(&decoder, &[vec![512]], 3, &[]),
+            "prompt 0 has token 512 and the vocabulary ends at 512",
+        );
+        let none: [Vec<u32>; 2] = [vec![], vec![]];
+        assert_eq!(greedy(&decoder, &prompts, 0, &[]).unwrap(), none);
     }
 }
