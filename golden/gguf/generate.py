@@ -13,7 +13,8 @@ What the converter does to a model was read in llama.cpp's
 convert_hf_to_gguf.py: the rows of LLaMA's queries and keys are reordered from
 halves to neighbouring pairs, GPT-NeoX's fused rows from (head, q/k/v) to
 (q/k/v, head), GPT-2's matrices are stored as [out, in], Gemma's norm gains with
-their 1 added, vectors and position embeddings always as F32. The reference
+their 1 added, vectors and position embeddings always as F32, and LLaMA 3's
+scaling of frequencies as a tensor of divisors. The reference
 model is filled from the file as written: read, dequantized by gguf-py, and
 every reordering undone.
 """
@@ -33,6 +34,7 @@ from models import CASES, Case
 from quantized import blocks
 
 PINNED = {"torch": "2.15.0", "transformers": "5.23.0", "gguf": "0.17.1"}
+ROPE_DIVISORS = "rope_freqs.weight"
 HERE = pathlib.Path(__file__).parent
 
 
@@ -96,13 +98,28 @@ def layout(arch, config, name):
     return lambda x: x, lambda x: x
 
 
-def stored_names(arch, config, state):
-    """transformers' names and GGUF's."""
+def frequency_divisors(config):
+    """The tensor that stands for LLaMA 3.1's scaling, one divisor for each pair
+    of dimensions: 1 where a pair turns often within the original context,
+    `factor` where it turns seldom. None without that scaling."""
+    rope = getattr(config, "rope_parameters", None) or {}
+    if rope.get("rope_type") != "llama3":
+        return None
+    low, high = rope["low_freq_factor"], rope["high_freq_factor"]
+    angles = rope["rope_theta"] ** -(np.arange(0, config.head_dim, 2) / config.head_dim)
+    turns = rope["original_max_position_embeddings"] * angles / (2 * np.pi)
+    kept = np.clip((turns - low) / (high - low), 0, 1)
+    return (1 / ((1 - kept) / rope["factor"] + kept)).astype(np.float32)
+
+
+def stored_names(arch, config, state, output):
+    """transformers' names and GGUF's; `output` is whether a tied output matrix
+    is among them."""
     kind = {v: k for k, v in gguf.MODEL_ARCH_NAMES.items()}[arch]
     names = gguf.get_tensor_name_map(kind, config.num_hidden_layers)
     found = {}
     for name in state:
-        if name == "lm_head.weight" and config.tie_word_embeddings:
+        if name == "lm_head.weight" and config.tie_word_embeddings and not output:
             continue  # checkpoints do not hold it twice
         found[name] = names.get_name(name, try_suffixes=(".weight", ".bias"))
         assert found[name] is not None, name
@@ -118,7 +135,10 @@ def write(path, case: Case, model, noise):
     writer.add_file_type(case.file_type)
     writer.add_quantization_version(gguf.GGML_QUANT_VERSION)
     state = model.state_dict()
-    for name, stored in stored_names(arch, config, state).items():
+    divisors = frequency_divisors(config)
+    if divisors is not None:
+        writer.add_tensor(ROPE_DIVISORS, divisors)
+    for name, stored in stored_names(arch, config, state, case.output).items():
         there, back = layout(arch, config, name)
         x = state[name].numpy()
         assert abs(back(there(x)) - x).max() < 1e-6
@@ -140,8 +160,8 @@ def metadata(w, arch, config):
     w.add_context_length(config.max_position_embeddings)
     w.add_embedding_length(config.hidden_size)
     w.add_block_count(config.num_hidden_layers)
-    inner = getattr(config, "intermediate_size", None) or 4 * config.hidden_size
-    w.add_feed_forward_length(inner)
+    inner = getattr(config, "intermediate_size" if arch != "gpt2" else "n_inner")
+    w.add_feed_forward_length(inner or 4 * config.hidden_size)
     w.add_head_count(heads)
     if arch == "gpt2":
         w.add_layer_norm_eps(config.layer_norm_epsilon)
@@ -171,11 +191,12 @@ def metadata(w, arch, config):
         w.add_sliding_window(config.sliding_window)
 
 
-def read(path, arch, model):
+def read(path, case: Case, model):
     """Fills `model` from the file."""
-    state = model.state_dict()
-    names = stored_names(arch, model.config, state)
+    arch, state = case.arch, model.state_dict()
+    names = stored_names(arch, model.config, state, case.output)
     tensors = {t.name: t for t in gguf.GGUFReader(path).tensors}
+    tensors.pop(ROPE_DIVISORS, None)  # transformers has it from the config
     assert sorted(tensors) == sorted(names.values())
     for name, stored in names.items():
         tensor = tensors[stored]
@@ -221,7 +242,7 @@ def main():
         folder = HERE / name
         folder.mkdir(exist_ok=True)
         write(folder / "model.gguf", case, model, np.random.default_rng(seed))
-        read(folder / "model.gguf", case.arch, model)
+        read(folder / "model.gguf", case, model)
         values = reference(model, ids)
         save_file(values, folder / "reference.safetensors")
         size = sum(f.stat().st_size for f in folder.iterdir())

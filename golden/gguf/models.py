@@ -17,6 +17,8 @@ class Case:
     types: tuple
     """Of the matrices, in the order of PARTS and then from the first again."""
     file_type: LlamaFileType
+    output: bool = False
+    """Is a tied output matrix there too?"""
 
     def type_of(self, stored):
         part = next(i for i, p in enumerate(PARTS) if p in stored)
@@ -77,6 +79,9 @@ def neox(rotary, **over):
 # Rows of K-quants are whole blocks of 256; all others are as few as they can be.
 WIDE = dict(vocab_size=24, hidden_size=256, num_hidden_layers=1, num_attention_heads=8,
             num_key_value_heads=1, head_dim=32, intermediate_size=256)
+# Blocks of the older types are of 32.
+NARROW = dict(vocab_size=40, hidden_size=64, num_hidden_layers=2, num_attention_heads=4,
+              num_key_value_heads=2, head_dim=16, intermediate_size=96)
 
 F32 = ((Type.F32,), LlamaFileType.ALL_F32)
 F16 = ((Type.F16,), LlamaFileType.MOSTLY_F16)
@@ -92,11 +97,21 @@ FILE_TYPES = {
     Type.Q5_K: LlamaFileType.MOSTLY_Q5_K_M, Type.Q6_K: LlamaFileType.MOSTLY_Q6_K,
 }
 
+
+def mixed(types, arch, config):
+    file_type = LlamaFileType.MOSTLY_Q4_K_M if types is K else LlamaFileType.MOSTLY_Q5_1
+    return Case(arch, config, 8, types, file_type)
+
+
 CASES = {
     "llama": Case("llama", llama(), 9, *F32),
     "llama-tied-linear-rope-f16": Case("llama", llama(
         tie_word_embeddings=True, num_key_value_heads=3, head_dim=6,
         rope_parameters=rope(500.0, rope_type="linear", factor=4.0)), 12, *F16),
+    "llama-biases": Case("llama", llama(attention_bias=True, mlp_bias=True), 9, *F32),
+    "llama-frequencies": Case("llama", llama(num_hidden_layers=1, rope_parameters=rope(
+        500.0, rope_type="llama3", factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0,
+        original_max_position_embeddings=16)), 20, *F32),
     "qwen2": Case("qwen2", gated(transformers.Qwen2Config, tie_word_embeddings=True), 9, *F32),
     "qwen3": Case("qwen3", gated(
         transformers.Qwen3Config, head_dim=14, tie_word_embeddings=False), 8, *F32),
@@ -108,6 +123,8 @@ CASES = {
         rope(1e6, rope_type="linear", factor=8.0), num_key_value_heads=1), 11, *F16),
     "gpt2": Case("gpt2", gpt2(), 7, *F32),
     "gpt2-f16": Case("gpt2", gpt2(n_head=3, n_layer=2), 10, *F16),
+    # Some converters wrote a tied output matrix a second time.
+    "gpt2-output-f16": Case("gpt2", gpt2(n_embd=40), 7, *F16, output=True),
     "gptneox-parallel": Case("gptneox", neox(0.25, use_parallel_residual=True), 7, *F32),
     "gptneox-sequential": Case("gptneox", neox(1.0, use_parallel_residual=False), 6, *F32),
 } | {
@@ -115,12 +132,18 @@ CASES = {
     for kind in OLD + K
 } | {
     # Published files mix types: all five older ones here, and all five K types.
-    "qwen2-mixed-k": Case("qwen2", gated(
-        transformers.Qwen2Config, **WIDE, tie_word_embeddings=True), 8, K,
-        LlamaFileType.MOSTLY_Q4_K_M),
-    "qwen2-mixed-old": Case("qwen2", gated(
-        transformers.Qwen2Config, **WIDE, tie_word_embeddings=True), 8, OLD,
-        LlamaFileType.MOSTLY_Q5_1),
-    "gemma3-mixed-k": Case("gemma3", gemma3(**WIDE), 8, K, LlamaFileType.MOSTLY_Q4_K_M),
-    "gemma3-mixed-old": Case("gemma3", gemma3(**WIDE), 8, OLD, LlamaFileType.MOSTLY_Q5_1),
+    "qwen2-mixed-k": mixed(K, "qwen2", gated(
+        transformers.Qwen2Config, **WIDE, tie_word_embeddings=True)),
+    "qwen2-mixed-old": mixed(OLD, "qwen2", gated(
+        transformers.Qwen2Config, **NARROW, tie_word_embeddings=True)),
+    "gemma3-mixed-k": mixed(K, "gemma3", gemma3(**WIDE)),
+    "gemma3-mixed-old": mixed(OLD, "gemma3", gemma3(**NARROW)),
+    "gpt2-mixed-k": mixed(K, "gpt2", gpt2(
+        vocab_size=24, n_embd=256, n_layer=1, n_head=8, n_inner=256)),
+    "gpt2-mixed-old": mixed(OLD, "gpt2", gpt2(n_embd=64, n_head=4, n_inner=96)),
+    "gptneox-mixed-k": mixed(K, "gptneox", neox(
+        0.25, vocab_size=24, hidden_size=256, num_hidden_layers=1, num_attention_heads=8,
+        intermediate_size=256)),
+    "gptneox-mixed-old": mixed(OLD, "gptneox", neox(
+        0.5, hidden_size=64, num_attention_heads=4, intermediate_size=96)),
 }
