@@ -7,6 +7,7 @@ mod bad_input;
 mod bench;
 mod damaged;
 mod disk;
+mod held;
 mod killed;
 mod reproduce;
 mod trace;

@@ -34,7 +34,7 @@ pub enum Arithmetic {
     /// Matrices keep the blocks of the file: less memory, and faster one token
     /// at a time. A product with a single row uses the blocks as they are and
     /// rounds the row to eight bits; with more rows they are widened on the
-    /// way, and the product is the exact one.
+    /// way, and the product is the exact one. In f64 everything is exact.
     AsStored,
 }
 

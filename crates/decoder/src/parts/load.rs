@@ -80,6 +80,7 @@ impl Load<'_> {
         match self.source {
             Source::Files(weights) => {
                 if self.as_stored
+                    && self.dtype == DType::F32
                     && let Some(stored) = weights.quantized(name, [d_out, d_in])?
                 {
                     return Matrix::quantized(stored);
