@@ -21,7 +21,10 @@ def blocks(x, kind, noise):
 
     gguf-py quantizes to the older types. For the K types it has no quantizer:
     those blocks are random bits, so that every bit pattern occurs, with f16
-    scales that spread the weights as x is.
+    scales that spread the weights as x is, and half as far where sub-blocks
+    have minima: whole sub-blocks are high or low then, in embeddings as in
+    matrices, their products add up, and attention would be as sharp as to
+    magnify f32's rounding tenfold.
     """
     if kind not in SCALES:
         return quants.quantize(x, kind)
@@ -37,5 +40,6 @@ def blocks(x, kind, noise):
 
     scale(1e-2)
     rows = bits.reshape(x.shape[0], -1)
-    scale(1e-2 * float(x.std() / quants.dequantize(rows, kind).std()))
+    spread = 0.5 if len(SCALES[kind]) == 2 else 1.0
+    scale(1e-2 * spread * float(x.std() / quants.dequantize(rows, kind).std()))
     return rows
