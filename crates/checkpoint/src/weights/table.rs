@@ -171,9 +171,11 @@ impl Table {
         &mut self,
         file: OpenFile,
         kind: &'static str,
-        entries: Vec<(String, Entry)>,
+        mut entries: Vec<(String, Entry)>,
     ) -> Result<(), CheckpointError> {
         let index = self.files.len();
+        // In one order, so that one message comes of one pair of files.
+        entries.sort_by(|(a, _), (b, _)| a.cmp(b));
         for (name, entry) in entries {
             if let Some(other) = self.entries.get(&name) {
                 let other = self.files[other.file].path.display();
