@@ -98,7 +98,10 @@ fn a_tensor_in_two_shards_is_refused() {
     folder.write("model.safetensors.index.json", index);
     check_bad(
         folder.path(),
-        &["tensor embed_out.weight is in two files", "again.safetensors"],
+        &[
+            "tensor embed_out.weight is in two files",
+            "again.safetensors",
+        ],
     );
 }
 
