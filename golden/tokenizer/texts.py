@@ -70,3 +70,28 @@ TEXTS = [
     "他们每天都看第100号房子，before the rain began，然后忘记了the letters of 1999。\n",
     "\U00010348\U0001d539\u0000end",
 ]
+
+# Chinese, and Chinese mixed with other scripts, numbers and signs.
+MIXED = [
+    "春天来了，河边的柳树又绿了，孩子们在草地上放",
+    "我每天早上七点半起床，然后去公司上班。",
+    "这台机器的重量是 12.5 公斤，价格为￥3,980。",
+    "请把文件 report_2024.pdf 发到 office@example.org，谢谢！",
+    "他说：“明天见。”她却没有回答……",
+    "Python 里的 list 和 tuple 有什么不同？",
+    "北京、上海与廣州的天氣不一樣；臺灣則常下雨。",
+    "東京タワーの高さは333メートルです。",
+    "서울은 비가 오고, 北京 is sunny ☀️。",
+    "第1章\n\n　　从前有座山，山里有座庙。\n",
+    "数学：∑ᵢ xᵢ² ≤ √n·‖x‖，其中 n＝１２３",
+    "生僻字：龘、𠮷、㐂、𪚥，还有 emoji 🐼🀄️",
+    "def 加(甲, 乙):\n    return 甲 + 乙  # 求和\n",
+    "中文English混排without空格1234测试",
+    "    缩进四格\t制表符  两个空格   三个空格",
+]
+
+# Longer than Gemma 3 270m's window of 512 tokens.
+WINDOW = "".join(
+    f"On day {day} the gardener planted {day * 7 % 40 + 3} rows of beans, and in the evening "
+    f"she wrote the number {day * 7 % 40 + 3} in her notebook. " for day in range(1, 20)
+) + "On day 20 the gardener planted"
