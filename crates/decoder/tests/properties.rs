@@ -11,7 +11,7 @@ use assay_checkpoint::{BlockKind, NormPlace};
 use assay_decoder::{Arithmetic, Decoder, KvCache, NoHooks, Pack, Placement, Residency, greedy};
 use assay_hook_site::{BlockSite, HookSite};
 use assay_testkit::tensors_of;
-use assay_trace::{Trace, record};
+use assay_trace::{Edit, Trace, record};
 use candle_core::{DType, Device, Tensor};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -20,7 +20,7 @@ use serde_json::Value;
 use support::{MODEL_TYPES, Model, Shape, config, model};
 
 /// Models drawn for each family.
-const CASES: u64 = 8;
+const CASES: u64 = 6;
 
 /// Both parts of `BOUND + BOUND * |expected|` on logits, between passes that
 /// sum in another order or in another precision: the same as between two
@@ -296,6 +296,31 @@ fn greedy_agrees(case: &Case) -> (usize, usize) {
     let stopped = greedy(&decoder, &short[1..2], STEPS, &[stop]).unwrap();
     assert_eq!(stopped, [alone[..=first].to_vec()]);
     (compared, short.len() * STEPS)
+}
+
+/// Handing back what was shown, at one site or at all, changes no bit.
+#[test]
+fn an_edit_that_changes_nothing_changes_no_bit() {
+    each("identical edits", |case| {
+        let decoder = case.plain();
+        let prompts = &case.prompts[..2];
+        let pack = Pack::new(prompts).unwrap();
+        let plain = logits(&decoder, prompts).concat();
+        let logits_only = BTreeSet::from([HookSite::Logits]);
+        let check = |what: &str, sites: &[HookSite]| {
+            let edit = |site: &HookSite| Edit::new(*site, |_, value| value.copy());
+            let edits = sites.iter().map(edit).collect();
+            let trace = record(&decoder, &pack, &logits_only, edits).unwrap();
+            let same = matrix(trace.rows(HookSite::Logits).unwrap()) == plain;
+            assert!(same, "{what} handed back");
+        };
+        let sites = decoder.sites();
+        for site in &sites {
+            check(&site.to_string(), &[*site]);
+        }
+        check("all sites", &sites);
+        0.0
+    });
 }
 
 /// Spacing of f32 numbers relative to their size, halved: one rounding.

@@ -62,7 +62,8 @@ fn check(name: &str, config: &Value, build: impl FnOnce(VarBuilder) -> Result<Or
     let weights = VarBuilder::from_tensors(weights, DType::F32, &Device::Cpu);
     let mut oracle = build(weights).unwrap();
     let decoder = load(folder.path(), Arithmetic::Exact);
-    let errors = compare(name, &decoder, TOLERANCE, &prompts(), &mut oracle);
+    let ours = whole(&decoder, &prompts());
+    let errors = compare(name, &ours, TOLERANCE, &prompts(), &mut oracle);
     report(name, &errors);
 }
 
@@ -82,24 +83,31 @@ fn load(path: &Path, arithmetic: Arithmetic) -> Decoder {
     Decoder::load_with(&checkpoint, &placement, &mut |_, _| ()).unwrap()
 }
 
-/// Our logits of every position of every prompt, against the oracle's after
-/// each prefix; the largest |a - e| / (1 + |e|) of each position.
-#[track_caller]
-fn compare(
-    name: &str,
-    decoder: &Decoder,
-    tolerance: f64,
-    prompts: &[Vec<u32>],
-    oracle: &mut Oracle,
-) -> Vec<f64> {
+/// Our logits of every position, from one pass: [prompt][position][vocab].
+fn whole(decoder: &Decoder, prompts: &[Vec<u32>]) -> Vec<Vec<Vec<f32>>> {
     let pack = Pack::new(prompts).unwrap();
     let x = decoder.embed(&pack, &mut NoHooks).unwrap();
     let blocks = 0..decoder.config().n_layers;
     let x = decoder.run_blocks(&pack, blocks, &x, &mut NoHooks).unwrap();
-    let ours = decoder.logits(&x).unwrap().to_vec2::<f32>().unwrap();
+    let rows = decoder.logits(&x).unwrap().to_vec2::<f32>().unwrap();
+    let segments = pack.segments().iter();
+    segments.map(|s| rows[s.clone()].to_vec()).collect()
+}
+
+/// Our logits against the oracle's after each prefix: the largest
+/// |a - e| / (1 + |e|) of each position.
+#[track_caller]
+fn compare(
+    name: &str,
+    ours: &[Vec<Vec<f32>>],
+    tolerance: f64,
+    prompts: &[Vec<u32>],
+    oracle: &mut Oracle,
+) -> Vec<f64> {
     let mut errors = Vec::new();
-    for (prompt, rows) in prompts.iter().zip(pack.segments()) {
-        for (position, ours) in ours[rows.clone()].iter().enumerate() {
+    for (prompt, ours) in prompts.iter().zip(ours) {
+        assert_eq!(prompt.len(), ours.len(), "{name}: positions");
+        for (position, ours) in ours.iter().enumerate() {
             let ids = Tensor::new(&prompt[..=position], &Device::Cpu).unwrap();
             let expected = oracle(&ids.unsqueeze(0).unwrap()).unwrap();
             let expected = expected.flatten_all().unwrap().to_vec1::<f32>().unwrap();
