@@ -2,6 +2,7 @@
 //! shared pieces; no tensor library and no network in this process.
 
 mod bars;
+mod bench;
 mod doctor;
 mod fetch;
 mod golden;
@@ -60,6 +61,8 @@ enum Command {
     Report(report::Options),
     /// Check the repository's own rules.
     Tidy,
+    /// Time the decoder's parts, and the whole against other programs.
+    Bench(bench::Options),
     /// Say what this machine can do.
     Doctor,
     /// Write the activations of one prompt as safetensors.
@@ -97,6 +100,7 @@ fn main() -> ExitCode {
         Command::Golden(options) => golden::golden(&options),
         Command::Report(options) => report::report(&options),
         Command::Tidy => tidy::tidy(),
+        Command::Bench(options) => bench::bench(&options),
         Command::Doctor => doctor::doctor(),
         Command::Trace(options) => trace::trace(&options),
     };

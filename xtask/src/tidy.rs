@@ -52,7 +52,7 @@ const LICENCES: [&str; 11] = [
 ];
 
 /// Crates that come in several versions, and who holds the older one.
-const DUPLICATES: [(&str, &str); 23] = [
+const DUPLICATES: [(&str, &str); 24] = [
     ("base64", "spm_precompiled (tokenizers) and usvg"),
     ("bitflags", "png (usvg)"),
     ("core-foundation", "macOS parts of the hub's client"),
@@ -68,6 +68,7 @@ const DUPLICATES: [(&str, &str); 23] = [
     ("getrandom", "ahash and rand 0.9 (candle, tokenizers)"),
     ("glam", "optional parts of nalgebra"),
     ("hashbrown", "safetensors"),
+    ("itertools", "criterion, in benchmarks"),
     ("kurbo", "usvg"),
     ("miniz_oxide", "png and svg2pdf"),
     ("r-efi", "getrandom 0.3"),
