@@ -99,7 +99,7 @@ fn a_file_without_its_biases_is_refused_by_name() {
     let loaded = Decoder::load(&checkpoint, DType::F32, &Device::Cpu, &mut |_, _| ());
     let message = loaded.err().unwrap().to_string();
     assert!(
-        message.contains("no tensor h.0.attn.c_attn.bias"),
+        message.contains("no tensor transformer.h.0.attn.c_attn.bias"),
         "{message}"
     );
 }
