@@ -50,5 +50,8 @@ fn new_tokens_are_those_of_transformers() {
         }
     }
     // The generator seeks prompts with margins; most of them must count.
-    assert!(checked >= 20, "only {checked} runs have a margin above {SAFE_MARGIN}");
+    assert!(
+        checked >= 20,
+        "only {checked} runs have a margin above {SAFE_MARGIN}"
+    );
 }
