@@ -87,7 +87,7 @@ fn records_of_stored_products_are_kept_apart() {
     let records = bench.records("store");
     assert_eq!(records.len(), 2);
     let holds = |setting: &str| {
-        let text = |path| std::fs::read_to_string(path).unwrap();
+        let text = |path: &std::path::PathBuf| std::fs::read_to_string(path).unwrap();
         let named = format!("\"setting\": \"{setting}\"");
         records
             .iter()
