@@ -1,6 +1,8 @@
 //! Prompts and calls that a pass cannot serve: one error that says why.
 #![allow(clippy::unwrap_used)]
 
+mod support;
+
 use assay_checkpoint::Checkpoint;
 use assay_decoder::{
     Arithmetic, Decoder, DecoderError, Hooks, KvCache, NoHooks, Pack, Placement, Residency, greedy,
@@ -8,6 +10,8 @@ use assay_decoder::{
 use assay_hook_site::{BlockSite, HookSite};
 use assay_testkit::{Architecture, TinyModel, write_hf};
 use candle_core::{DType, Device, Tensor};
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
 
 fn families() -> [TinyModel; 3] {
     [
@@ -131,10 +135,16 @@ impl<F: FnMut(&Tensor) -> candle_core::Result<Tensor>> Hooks for At<F> {
     }
 }
 
+/// Every site of every family.
 #[test]
 fn edits_that_do_not_fit_name_the_site() {
-    for spec in families() {
-        let decoder = load(&spec);
+    for model_type in support::MODEL_TYPES {
+        let mut rng = ChaCha8Rng::seed_from_u64(1);
+        let shape = support::Shape::draw(&mut rng);
+        let config = support::config(model_type, &shape, &mut rng);
+        let checkpoint = support::model(&config, 1).checkpoint;
+        let decoder = Decoder::load(&checkpoint, DType::F32, &Device::Cpu, &mut |_, _| ());
+        let decoder = decoder.unwrap();
         let pack = Pack::new(&[vec![1, 2, 3], vec![4]]).unwrap();
         for site in decoder.sites() {
             let mut shorter = At(site, |v: &Tensor| v.narrow(0, 0, v.dim(0)? - 1));
@@ -143,12 +153,12 @@ fn edits_that_do_not_fit_name_the_site() {
                 .unwrap_err()
                 .to_string();
             let start = format!("hook at {site}: shape mismatch, site: [");
-            assert!(error.starts_with(&start), "{error}");
+            assert!(error.starts_with(&start), "{model_type}: {error}");
             let mut wider = At(site, |v: &Tensor| v.to_dtype(DType::F64));
             let error = decoder.forward(&pack, &mut wider).unwrap_err().to_string();
             assert!(
                 error.starts_with(&start) && error.contains("F64"),
-                "{error}"
+                "{model_type}: {error}"
             );
         }
     }
