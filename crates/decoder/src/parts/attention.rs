@@ -1,6 +1,6 @@
 use assay_checkpoint::DecoderConfig;
 use assay_hook_site::BlockSite;
-use candle_core::Tensor;
+use candle_core::{DType, Tensor};
 use rayon::prelude::*;
 
 use super::linear::Linear;
@@ -95,16 +95,19 @@ impl Attention {
                 // The hook may still hold the scores: softmax works on a copy.
                 let pattern = softmax(scores.copy()?)?;
                 let pattern = pass.square(layer, BlockSite::Pattern, i, pattern)?;
-                z.push(prompt.mix(&pattern)?);
+                z.push(prompt.mix_in_parts(&pattern)?);
             }
             z
         } else {
-            // Prompts are small: a thread takes a whole prompt.
-            prompts
+            // A thread takes a whole prompt, or a part of a long one.
+            let parts = prompts.iter().map(Prompt::parts);
+            let parts: Vec<Vec<Prompt>> = parts.collect::<Result<_, DecoderError>>()?;
+            parts
                 .par_iter()
-                .map(|prompt| {
-                    let scores = self.rules.score(prompt.products()?, prompt.past)?;
-                    prompt.mix(&softmax(scores)?)
+                .flatten()
+                .map(|part| {
+                    let scores = self.rules.score(part.products()?, part.past)?;
+                    part.mix(&softmax(scores)?)
                 })
                 .collect::<Result<_, DecoderError>>()?
         };
@@ -138,7 +141,20 @@ impl Attention {
     }
 }
 
+/// Queries of a prompt that are scored at a time.
+const MOST_QUERIES: usize = 256;
+
+/// Parts of like length, none so short that its products would take another
+/// path in the matrix library than long ones do: (first query, one past the
+/// last) of each.
+fn part_bounds(queries: usize) -> Vec<(usize, usize)> {
+    let number = queries.div_ceil(MOST_QUERIES);
+    let bound = |i: usize| i * queries / number;
+    (0..number).map(|i| (bound(i), bound(i + 1))).collect()
+}
+
 /// One prompt's share of a layer's attention, grouped heads not repeated.
+#[derive(Clone)]
 struct Prompt {
     q: Tensor, // [kv_head, group * T, d_head]
     k: Tensor, // [kv_head, past + T, d_head]
@@ -165,6 +181,62 @@ impl Prompt {
             v: qkv.v.narrow(0, start, len)?.transpose(0, 1)?,
             past,
         })
+    }
+
+    /// The prompt by some hundred queries at a time, each part with the keys
+    /// up to its last query: a long prompt's square of scores is never whole
+    /// in memory, and half of it is never computed.
+    fn parts(&self) -> Result<Vec<Prompt>, DecoderError> {
+        let (kv_heads, rows, width) = self.q.dims3()?;
+        let queries = self.k.dim(1)? - self.past;
+        if queries <= MOST_QUERIES {
+            return Ok(vec![self.clone()]);
+        }
+        let q = self.q.reshape((kv_heads, rows / queries, queries, width))?;
+        let part = |start: usize, end: usize| -> Result<Prompt, DecoderError> {
+            let len = end - start;
+            let keys = self.past + end;
+            Ok(Prompt {
+                q: q.narrow(2, start, len)?
+                    .reshape((kv_heads, rows / queries * len, width))?,
+                k: self.k.narrow(1, 0, keys)?,
+                v: self.v.narrow(1, 0, keys)?,
+                past: self.past + start,
+            })
+        };
+        part_bounds(queries)
+            .into_iter()
+            .map(|(start, end)| part(start, end))
+            .collect()
+    }
+
+    /// As [`Prompt::mix`], of a whole square and by the same products as the
+    /// parts', so that looking at the square changes no bit. What an edit gave
+    /// a query to see beyond its part's keys comes on top.
+    fn mix_in_parts(&self, pattern: &Tensor) -> Result<Tensor, DecoderError> {
+        let (_, queries, keys) = pattern.dims3()?;
+        if queries <= MOST_QUERIES {
+            return self.mix(pattern);
+        }
+        let mut z = Vec::new();
+        for (start, end) in part_bounds(queries) {
+            let rows = pattern.narrow(1, start, end - start)?;
+            let columns = |from: usize, len: usize| -> Result<Tensor, DecoderError> {
+                let v = self.v.narrow(1, from, len)?;
+                let seen = rows.narrow(2, from, len)?.contiguous()?;
+                Prompt { v, ..self.clone() }.mix(&seen)
+            };
+            let near = self.past + end;
+            let mut part = columns(0, near)?;
+            if near < keys {
+                let beyond = rows.narrow(2, near, keys - near)?.abs()?.max_all()?;
+                if beyond.to_dtype(DType::F64)?.to_scalar::<f64>()? != 0.0 {
+                    part = (part + columns(near, keys - near)?)?;
+                }
+            }
+            z.push(part);
+        }
+        Ok(Tensor::cat(&z, 0)?)
     }
 
     /// q kᵀ [head, T, past + T].
