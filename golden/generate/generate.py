@@ -29,7 +29,7 @@ LENGTHS = (1, 4, 11)
 # a tiny model that repeats itself tells little of its positions.
 DRAWN = 40
 LEAST_MARGIN = 1e-3
-# The contexts of GPT-Neo and Falcon are of 32 tokens: 24 after at most 8.
+# The contexts of GPT-Neo, Falcon and GPT-NeoX are of 32 tokens: 24 after at most 8.
 CASES = {
     "qwen2": LENGTHS,
     "qwen2-window-bf16": LENGTHS,
@@ -39,6 +39,7 @@ CASES = {
     "mistral-window": LENGTHS,
     "falcon-7b-form": (1, 4, 8),
     "falcon-new": (1, 4, 8),
+    "neox-parallel": (1, 4, 8),
 }
 
 
