@@ -194,3 +194,28 @@ fn real_configs_are_read() {
     assert_eq!(model("mistral-7b-v0.1").windows, vec![Some(4096); 32]);
     assert_eq!(model("qwen2.5-3b").windows, vec![None; 36]);
 }
+
+/// A config.json of every family as transformers 4 writes it
+/// (golden/parity/old-configs) is the same model.
+#[test]
+fn every_familys_old_form_is_the_same_model() {
+    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../golden/parity");
+    let mut families = std::collections::BTreeSet::new();
+    for entry in std::fs::read_dir(root.join("old-configs")).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_none_or(|e| e != "json") {
+            continue;
+        }
+        let case = path.file_stem().unwrap().to_str().unwrap();
+        let old: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+        assert!(
+            old["rope_parameters"].is_null(),
+            "{case} is not in the old form"
+        );
+        let config = parse(&old);
+        assert_eq!(config, parse(&new_form(case)), "{case}");
+        families.insert(config.model_type);
+    }
+    // LLaMA's is the scaled one; Qwen2, Qwen3 and the rest by name.
+    assert_eq!(families.len(), 15, "{families:?}");
+}
