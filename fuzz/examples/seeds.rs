@@ -1,0 +1,167 @@
+//! Writes seeds/: `cargo run --manifest-path fuzz/Cargo.toml --example seeds`.
+//! They come from testkit's tiny models and from golden/.
+#![allow(clippy::unwrap_used)]
+
+use std::fs;
+use std::io::{Cursor, Read};
+use std::path::{Path, PathBuf};
+
+use assay_checkpoint::Checkpoint;
+use assay_fuzz::Parts;
+use assay_testkit::{Text, TinyModel, gguf_metadata, write_gguf, write_gguf_with, write_hf};
+use candle_core::DType;
+use candle_core::quantized::GgmlDType;
+use candle_core::quantized::gguf_file::Content;
+
+#[path = "../../crates/checkpoint/tests/support/gguf.rs"]
+#[allow(dead_code)]
+mod gguf;
+#[path = "../../crates/checkpoint/tests/support/pickle.rs"]
+#[allow(dead_code)]
+mod pickle;
+
+fn llama(text: Text) -> TinyModel {
+    TinyModel {
+        n_layers: 1,
+        d_model: 8,
+        n_heads: 2,
+        n_kv_heads: 1,
+        d_mlp: 8,
+        vocab: if text == Text::None { 8 } else { 320 },
+        context: 32,
+        text,
+        ..TinyModel::llama(1)
+    }
+}
+
+fn fuzz() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn seed(target: &str, name: &str, bytes: &[u8]) {
+    let folder = fuzz().join("seeds").join(target);
+    fs::create_dir_all(&folder).unwrap();
+    fs::write(folder.join(name), bytes).unwrap();
+}
+
+/// A GGUF file's header, once the file is seen to be valid.
+fn gguf_seed(name: &str, path: &Path) {
+    Checkpoint::open(path).unwrap();
+    let file = fs::read(path).unwrap();
+    let content = Content::read(&mut Cursor::new(&file)).unwrap();
+    let (header, data) = file.split_at(content.tensor_data_offset as usize);
+    seed("gguf", name, &Parts::input(data.len(), header));
+}
+
+fn main() {
+    let work = tempfile::tempdir().unwrap();
+    let folder = |name: &str| work.path().join(name);
+    let golden = fuzz().join("../golden");
+
+    for (name, model) in [
+        ("llama", llama(Text::None)),
+        ("gpt-neox", TinyModel::gpt_neox(1)),
+        ("gpt2", TinyModel::gpt2(1)),
+        ("smollm", llama(Text::SmolLm)),
+    ] {
+        write_hf(&folder(name), &model).unwrap();
+        seed(
+            "config",
+            name,
+            &fs::read(folder(name).join("config.json")).unwrap(),
+        );
+    }
+    for entry in fs::read_dir(golden.join("parity")).unwrap() {
+        let entry = entry.unwrap();
+        let Ok(config) = fs::read(entry.path().join("config.json")) else {
+            continue;
+        };
+        seed("config", entry.file_name().to_str().unwrap(), &config);
+    }
+
+    for (name, storage) in [
+        ("f32", DType::F32),
+        ("f16", DType::F16),
+        ("bf16", DType::BF16),
+    ] {
+        let model = TinyModel {
+            storage,
+            ..llama(Text::None)
+        };
+        write_hf(&folder(name), &model).unwrap();
+        let file = fs::read(folder(name).join("model.safetensors")).unwrap();
+        let header = 8 + u64::from_le_bytes(file[..8].try_into().unwrap()) as usize;
+        let input = Parts::input(file.len() - header, &file[..header]);
+        seed("safetensors", name, &input);
+    }
+
+    let file = pickle::model(&llama(Text::None));
+    seed("archive", "llama", &file);
+    let small = fs::read(golden.join("pickle/pytorch_model.bin")).unwrap();
+    seed("archive", "torch", &small);
+    for (name, file) in [("llama", file), ("torch", small)] {
+        let mut archive = zip::ZipArchive::new(Cursor::new(file)).unwrap();
+        let entry = archive
+            .file_names()
+            .find(|n| n.as_ref().unwrap().ends_with("data.pkl"));
+        let entry = entry.unwrap().unwrap().into_owned();
+        let mut data = Vec::new();
+        archive
+            .by_name(&entry)
+            .unwrap()
+            .read_to_end(&mut data)
+            .unwrap();
+        seed("pickle", name, &Parts::input(1 << 10, &data));
+    }
+
+    for (name, text) in [("gpt2", Text::Gpt2), ("smollm", Text::SmolLm)] {
+        let at = folder(&format!("text-{name}"));
+        write_hf(&at, &llama(text)).unwrap();
+        seed(
+            "tokenizer",
+            name,
+            &fs::read(at.join("tokenizer.json")).unwrap(),
+        );
+    }
+
+    let at = folder("model.gguf");
+    for (name, model) in [
+        ("llama", llama(Text::None)),
+        ("smollm", llama(Text::SmolLm)),
+    ] {
+        write_gguf(&at, &model, GgmlDType::F32).unwrap();
+        gguf_seed(name, &at);
+    }
+    let wide = TinyModel {
+        d_model: 32,
+        d_mlp: 32,
+        ..llama(Text::None)
+    };
+    for dtype in [GgmlDType::Q4_0, GgmlDType::Q8_0, GgmlDType::F16] {
+        write_gguf(&at, &wide, dtype).unwrap();
+        gguf_seed(&format!("llama-{dtype:?}").to_lowercase(), &at);
+    }
+    let pieces = TinyModel {
+        vocab: 320,
+        ..llama(Text::None)
+    };
+    let mut metadata = gguf_metadata(&pieces).unwrap();
+    metadata.retain(|(key, _)| key != "llama.vocab_size");
+    metadata.extend(gguf::sentencepiece());
+    write_gguf_with(&at, &pieces, GgmlDType::F32, &metadata).unwrap();
+    gguf_seed("sentencepiece", &at);
+    for name in [
+        "gemma3",
+        "gpt2",
+        "gptneox-parallel",
+        "llama-frequencies",
+        "llama-q2_k",
+        "qwen2",
+        "qwen3",
+    ] {
+        gguf_seed(
+            &format!("golden-{name}"),
+            &golden.join("gguf").join(name).join("model.gguf"),
+        );
+    }
+}
