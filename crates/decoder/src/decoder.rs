@@ -10,7 +10,7 @@ use crate::blocks::Blocks;
 use crate::cache::KvCache;
 use crate::ends::{Ends, VOCAB_CHUNK, cap};
 use crate::pack::pad_rows;
-use crate::parts::load::{Load, Source, TensorSpec};
+use crate::parts::load::{Load, Source, TensorKind, TensorSpec};
 use crate::parts::rotary::Rotary;
 use crate::pass::{Hooks, NoHooks, Pass};
 use crate::{DecoderError, Pack};
@@ -60,12 +60,14 @@ pub struct Decoder {
 }
 
 /// Names, shapes and kinds of all tensors that a config calls for, without
-/// any file: those outside the blocks first, then block by block.
+/// any file: embeddings first, the others outside the blocks, then block by
+/// block.
 ///
 /// # Errors
 /// The tensor library refuses.
 pub fn tensors(config: &DecoderConfig) -> Result<Vec<TensorSpec>, DecoderError> {
     let mut specs = listed(|from| Ends::list(from, config))?;
+    specs.sort_by_key(|spec| spec.kind != TensorKind::Embedding);
     for layer in 0..config.n_layers {
         specs.extend(block_tensors(config, layer)?);
     }

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use assay_checkpoint::{BlockKind, Checkpoint};
 use assay_decoder::{Decoder, NoHooks, Pack};
-use assay_testkit::{Text, TinyModel, tensors, tokenizer, write_gguf, write_hf};
+use assay_testkit::{Architecture, Text, TinyModel, tensors, tokenizer, write_gguf, write_hf};
 use candle_core::quantized::GgmlDType;
 use candle_core::{DType, Device};
 
@@ -14,7 +14,12 @@ use candle_core::{DType, Device};
 fn check_runs(path: &Path, spec: &TinyModel) {
     let checkpoint = Checkpoint::open(path).unwrap();
     assert_eq!(checkpoint.config.n_layers, spec.n_layers);
-    assert_eq!(checkpoint.config.architecture, spec.architecture);
+    let family = match spec.architecture {
+        Architecture::GptNeoX => "gpt_neox",
+        Architecture::Gpt2 => "gpt2",
+        Architecture::Llama => "llama",
+    };
+    assert_eq!(checkpoint.config.model_type, family);
     assert_eq!(checkpoint.config.block, spec.block);
     let parameters: usize = tensors(spec)
         .unwrap()
