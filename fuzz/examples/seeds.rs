@@ -12,6 +12,7 @@ use assay_testkit::{Text, TinyModel, gguf_metadata, write_gguf, write_gguf_with,
 use candle_core::DType;
 use candle_core::quantized::GgmlDType;
 use candle_core::quantized::gguf_file::Content;
+use serde_json::{Value, json};
 
 #[path = "../../crates/checkpoint/tests/support/gguf.rs"]
 #[allow(dead_code)]
@@ -51,6 +52,80 @@ fn gguf_seed(name: &str, path: &Path) {
     let content = Content::read(&mut Cursor::new(&file)).unwrap();
     let (header, data) = file.split_at(content.tensor_data_offset as usize);
     seed("gguf", name, &Parts::input(data.len(), header));
+}
+
+/// Tokenizers made of the parts that testkit's are not: as LLaMA 2's, LLaMA
+/// 3's and Falcon's are.
+fn tokenizers() -> [(&'static str, Value); 3] {
+    let special = |id: u32, content: &str| {
+        json!({"id": id, "content": content, "single_word": false, "lstrip": false,
+               "rstrip": false, "normalized": false, "special": true})
+    };
+    let template = json!({
+        "type": "TemplateProcessing",
+        "single": [{"SpecialToken": {"id": "<s>", "type_id": 0}},
+                   {"Sequence": {"id": "A", "type_id": 0}}],
+        "pair": [{"Sequence": {"id": "A", "type_id": 0}}, {"Sequence": {"id": "B", "type_id": 1}}],
+        "special_tokens": {"<s>": {"id": "<s>", "ids": [9], "tokens": ["<s>"]}},
+    });
+    let bytes = json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true,
+                       "use_regex": false});
+    let merged = json!({"<unk>": 0, "<0x0A>": 1, "▁": 2, "t": 3, "h": 4, "th": 5, "e": 6,
+                        "the": 7, "▁the": 8});
+    let joined = json!({"Ġ": 0, "t": 1, "h": 2, "e": 3, "th": 4, "the": 5, "1": 6, "9": 7, "Ċ": 8});
+    let regex = json!({"Regex": "\\p{N}{1,3}|[^\\r\\n\\p{L}]?\\p{L}+|\\s+(?!\\S)|\\s+"});
+    let space = json!({"String": " "});
+    let tokenizer = |id: u32, content: &str, parts: [Value; 5]| {
+        let [normalizer, pre_tokenizer, post_processor, decoder, model] = parts;
+        json!({"version": "1.0", "truncation": null, "padding": null,
+               "added_tokens": [special(id, content)], "normalizer": normalizer,
+               "pre_tokenizer": pre_tokenizer, "post_processor": post_processor,
+               "decoder": decoder, "model": model})
+    };
+    let llama2 = [
+        json!({"type": "Sequence", "normalizers": [
+            {"type": "Prepend", "prepend": "▁"},
+            {"type": "Replace", "pattern": space, "content": "▁"}]}),
+        Value::Null,
+        template.clone(),
+        json!({"type": "Sequence", "decoders": [
+            {"type": "Replace", "pattern": {"String": "▁"}, "content": " "},
+            {"type": "ByteFallback"}, {"type": "Fuse"},
+            {"type": "Strip", "content": " ", "start": 1, "stop": 0}]}),
+        json!({"type": "BPE", "dropout": null, "unk_token": "<unk>", "fuse_unk": true,
+               "continuing_subword_prefix": null, "end_of_word_suffix": null,
+               "byte_fallback": true, "ignore_merges": false, "vocab": merged,
+               "merges": ["t h", "th e", "▁ the"]}),
+    ];
+    let llama3 = [
+        json!({"type": "NFC"}),
+        json!({"type": "Sequence", "pretokenizers": [
+            {"type": "Split", "pattern": regex, "behavior": "Isolated", "invert": false}, bytes]}),
+        json!({"type": "Sequence", "processors": [bytes, template]}),
+        bytes.clone(),
+        json!({"type": "BPE", "ignore_merges": true, "vocab": joined,
+               "merges": [["t", "h"], ["th", "e"]]}),
+    ];
+    let meta = json!({"type": "Metaspace", "replacement": "▁", "prepend_scheme": "first",
+                      "split": true});
+    let falcon = [
+        json!({"type": "Sequence", "normalizers": [
+            {"type": "NFKC"}, {"type": "Lowercase"},
+            {"type": "Replace", "pattern": {"Regex": " {2,}"}, "content": " "}]}),
+        json!({"type": "Sequence", "pretokenizers": [
+            {"type": "Punctuation", "behavior": "Contiguous"},
+            {"type": "Digits", "individual_digits": false}, meta]}),
+        json!({"type": "RobertaProcessing", "sep": ["t", 3], "cls": ["h", 4],
+               "trim_offsets": true, "add_prefix_space": true}),
+        meta,
+        json!({"type": "BPE", "unk_token": "<unk>", "vocab": merged,
+               "merges": ["t h", "th e", "▁ the"]}),
+    ];
+    [
+        ("llama2", tokenizer(9, "<s>", llama2)),
+        ("llama3", tokenizer(9, "<s>", llama3)),
+        ("falcon", tokenizer(9, "<|endoftext|>", falcon)),
+    ]
 }
 
 fn main() {
@@ -122,6 +197,15 @@ fn main() {
             name,
             &fs::read(at.join("tokenizer.json")).unwrap(),
         );
+    }
+
+    for (name, json) in tokenizers() {
+        let file = format!("{json:#}\n");
+        let at = folder("llama");
+        fs::write(at.join("tokenizer.json"), &file).unwrap();
+        let text = Checkpoint::open(&at).unwrap().tokenizer.unwrap();
+        text.encode("the 1999").unwrap();
+        seed("tokenizer", name, file.as_bytes());
     }
 
     let at = folder("model.gguf");

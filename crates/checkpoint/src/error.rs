@@ -22,7 +22,7 @@ pub enum CheckpointError {
         hint: &'static str,
     },
     /// A file is not what its name says.
-    #[error("{path} is not a readable {kind}: {reason}")]
+    #[error("{path} is not a readable {kind}: {}", one_line(.reason))]
     Malformed {
         /// The file.
         path: PathBuf,
@@ -32,7 +32,7 @@ pub enum CheckpointError {
         reason: String,
     },
     /// A field of the config has a value that cannot be.
-    #[error("{path}: field {field} {reason}")]
+    #[error("{path}: field {field} {}", one_line(.reason))]
     Field {
         /// config.json or the GGUF file.
         path: PathBuf,
@@ -72,7 +72,7 @@ pub enum CheckpointError {
         found: Vec<usize>,
     },
     /// Weights that the config has no place for.
-    #[error("{path} holds tensor {tensor}, which its config has no place for")]
+    #[error("{path} holds tensor {}, which its config has no place for", one_line(.tensor))]
     UnusedTensor {
         /// The file, or the folder of shards.
         path: PathBuf,
@@ -105,7 +105,7 @@ pub enum CheckpointError {
         value: f64,
     },
     /// A text that cannot be turned into tokens.
-    #[error("cannot tokenize {text:?} with {path}: {reason}")]
+    #[error("cannot tokenize {text:?} with {path}: {}", one_line(.reason))]
     Tokenize {
         /// The tokenizer's file.
         path: PathBuf,
@@ -143,6 +143,20 @@ impl CheckpointError {
             source: Box::new(plain(source)),
         }
     }
+}
+
+/// Words of a file that are put into a message, such as a tensor's name, may
+/// hold line ends and escape sequences of a terminal: they are shown as such.
+fn one_line(text: &str) -> String {
+    let mut line = String::with_capacity(text.len());
+    for c in text.chars() {
+        if c.is_control() {
+            line.extend(c.escape_default());
+        } else {
+            line.push(c);
+        }
+    }
+    line
 }
 
 /// candle's error without the backtrace and the path that it may be wrapped

@@ -69,29 +69,40 @@ fn table(
         let name = family.name(stored);
         let order = family.order(stored, config);
         let mut shape = info.shape.dims().to_vec();
+        let refuse = |reason: String| CheckpointError::Malformed {
+            path: path.to_path_buf(),
+            kind: KIND,
+            reason,
+        };
+        let encoding = match info.ggml_dtype {
+            GgmlDType::F16 => Encoding::F16,
+            GgmlDType::BF16 => Encoding::BF16,
+            GgmlDType::F32 => Encoding::F32,
+            blocks => Encoding::Blocks(blocks),
+        };
         if order == RowOrder::Transposed {
             shape.reverse();
-        } else if let Some(rows) = shape.first()
-            && !rows.is_multiple_of(order.multiple())
-        {
-            return Err(CheckpointError::Malformed {
-                path: path.to_path_buf(),
-                kind: KIND,
-                reason: format!(
-                    "tensor {stored} has {rows} rows, which are not {} equal parts",
-                    order.multiple()
-                ),
-            });
+        } else if order != RowOrder::Same {
+            // A single number is one row, and never enough.
+            let rows = shape.first().copied().unwrap_or(1);
+            let parts = order.multiple();
+            if !rows.is_multiple_of(parts) {
+                return Err(refuse(format!(
+                    "tensor {stored} has {rows} rows, which are not {parts} equal parts"
+                )));
+            }
+            // The elements of a vector are its rows, and a block holds many.
+            if shape.len() == 1 && matches!(encoding, Encoding::Blocks(_)) {
+                return Err(refuse(format!(
+                    "tensor {stored} is a vector stored as {encoding}, whose elements cannot be \
+                     brought into order"
+                )));
+            }
         }
         let entry = Entry {
             file: 0,
             offset: content.tensor_data_offset + info.offset,
-            encoding: match info.ggml_dtype {
-                GgmlDType::F16 => Encoding::F16,
-                GgmlDType::BF16 => Encoding::BF16,
-                GgmlDType::F32 => Encoding::F32,
-                blocks => Encoding::Blocks(blocks),
-            },
+            encoding,
             shape,
             order,
         };

@@ -177,6 +177,18 @@ impl Table {
         // In one order, so that one message comes of one pair of files.
         entries.sort_by(|(a, _), (b, _)| a.cmp(b));
         for (name, entry) in entries {
+            // Zeros aside, since the product of some dimensions is taken, too.
+            let mut dims = entry.shape.iter().filter(|dim| **dim > 0);
+            if dims
+                .try_fold(1usize, |n, dim| n.checked_mul(*dim))
+                .is_none()
+            {
+                return Err(CheckpointError::Malformed {
+                    path: file.path.clone(),
+                    kind,
+                    reason: format!("the dimensions {:?} of tensor {name} overflow", entry.shape),
+                });
+            }
             if let Some(other) = self.entries.get(&name) {
                 let other = self.files[other.file].path.display();
                 return Err(CheckpointError::Malformed {
