@@ -5,7 +5,7 @@
 mod support;
 
 use assay_checkpoint::Checkpoint;
-use assay_testkit::{TinyModel, gguf_metadata};
+use assay_testkit::{TinyModel, gguf_metadata, tokenizer_parts, write_gguf_with};
 use candle_core::quantized::gguf_file;
 use candle_core::quantized::{GgmlDType, QTensor};
 use candle_core::{DType, Device, Tensor};
@@ -98,6 +98,21 @@ fn tokenizers_that_the_library_panics_on_are_refused() {
     check_tokenizer("/post_processor", template("<s>:", &[3]), &words);
     let sequence = json!({"type": "Sequence", "processors": [template("", &[3])]});
     check_tokenizer("/post_processor", sequence, &words);
+    // By its fields it is a template, whatever it is called.
+    let mut disguised = template("<s6", &[3]);
+    disguised["type"] = json!("ByteLevel");
+    check_tokenizer("/post_processor", disguised, &words);
+    let mut second = template("<s>", &[3]);
+    second["single"][1]["Sequence"]["id"] = json!("B");
+    let text = ["post_processor.single takes a second text"];
+    check_tokenizer("/post_processor", second, &text);
+    let table = json!({"type": "NFC", "precompiled_charsmap": "AAAA"});
+    let words_of_table = ["normalizer NFC has a table of Precompiled"];
+    let folder = Folder::of(&TinyModel::gpt2(1));
+    let mut tokenizer: Value = serde_json::from_slice(&folder.read("tokenizer.json")).unwrap();
+    tokenizer["normalizer"] = table;
+    folder.write("tokenizer.json", tokenizer.to_string());
+    check_line(&folder, &words_of_table);
     let words = ["special_tokens", "not one id for each token"];
     check_tokenizer("/post_processor", template("<s>", &[]), &words);
 
@@ -125,6 +140,33 @@ fn tokenizers_that_the_library_panics_on_are_refused() {
         model[field] = value;
         check_tokenizer("/model", model, &[field, words]);
     }
+}
+
+/// A merge longer than every token was copied into too small a buffer.
+#[test]
+fn merges_that_make_no_token_are_refused() {
+    let long = "a".repeat(40);
+    let vocab = json!({"a": 0, (long.as_str()): 1});
+    for merges in [json!([[long, "a"]]), json!([format!("{long} a")])] {
+        let model = json!({"type": "BPE", "vocab": vocab, "merges": merges});
+        let words = [long.as_str(), "model.merges", "is no token"];
+        check_tokenizer("/model", model, &words);
+    }
+    let spec = TinyModel {
+        n_layers: 1,
+        ..TinyModel::llama(1)
+    };
+    let mut metadata = gguf_metadata(&spec).unwrap();
+    for (key, value) in &mut metadata {
+        if let (true, gguf_file::Value::Array(items)) = (key.ends_with("merges"), value) {
+            let (_, tokens) = tokenizer_parts();
+            let (a, b) = tokens.last().unwrap();
+            items.push(gguf_file::Value::String(format!("{a}{b} {a}{b}")));
+        }
+    }
+    let folder = Folder::empty();
+    write_gguf_with(&folder.file("model.gguf"), &spec, GgmlDType::F32, &metadata).unwrap();
+    check_line(&folder, &["tokenizer.ggml.merges", "is no token"]);
 }
 
 /// The order of rows divided by the number of heads in a tensor without rows,

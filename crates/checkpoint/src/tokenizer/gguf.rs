@@ -16,7 +16,7 @@ use tokenizers::tokenizer::normalizer::SplitDelimiterBehavior;
 use tokenizers::{AddedToken, PreTokenizerWrapper, Tokenizer};
 
 use super::sentencepiece::{Kind, Piece, SentencePiece};
-use super::{Inner, TextTokenizer};
+use super::{Inner, TextTokenizer, stray_merge};
 use crate::error::CheckpointError;
 
 const MODEL: &str = "tokenizer.ggml.model";
@@ -176,6 +176,10 @@ impl Metadata<'_> {
                 None => Err(self.error(MERGES, format!("holds {m:?}, which is not two tokens"))),
             })
             .collect::<Result<Vec<_>, _>>()?;
+        let pairs = merges.iter().map(|(a, b)| (a.as_str(), b.as_str()));
+        if let Some(merged) = stray_merge(|token| vocab.contains_key(token), pairs) {
+            return Err(self.error(MERGES, format!("makes {merged:?}, which is no token")));
+        }
         let bpe = BPE::builder()
             .vocab_and_merges(vocab, merges)
             // LLaMA 3's: a word that is a token is that token, whatever its
