@@ -10,10 +10,12 @@ after round, one pass of each side:
 - notebook: AutoModelForCausalLM on one prompt at a time with
   output_hidden_states, logits included, as the published notebook does;
 - batches: the base model without its head on five batches of prompts sorted by
-  length and padded, under inference_mode.
+  length and padded, under inference_mode;
+- lens: TransformerLens' run_with_cache, one prompt at a time, logits and every
+  activation included, as it comes; only where it is installed.
 
 All are f32. Each side's norms at the last token are compared first, so that
-all three are known to compute the same thing. Prints a Markdown table of
+all are known to compute the same thing. Prints a Markdown table of
 medians over the rounds; a ratio is the median of the rounds' ratios, so that
 what else the machine does in the meantime falls out as far as it can. A round
 sleeps between the sides: OpenMP's threads spin for a while after their work.
@@ -21,11 +23,13 @@ sleeps between the sides: OpenMP's threads spin for a while after their work.
 On a busy machine two threads that wait for each other measure the scheduler.
 There, --one-core gives every side one thread and takes processor time.
 
-Needs torch and transformers; the standard library does the rest.
+Needs torch and transformers, and transformer-lens for its column; the standard
+library does the rest.
 """
 
 import argparse
 import json
+import math
 import os
 import platform
 import statistics
@@ -40,6 +44,11 @@ import torch
 import transformers
 transformers.utils.logging.disable_progress_bar()
 from transformers import AutoModelForCausalLM, GPTNeoXConfig, GPTNeoXForCausalLM
+
+try:
+    from transformer_lens.model_bridge import TransformerBridge
+except ImportError:
+    TransformerBridge = None
 
 # Numbers of Pythia's config.json: d_model, blocks, heads.
 SHAPES = {
@@ -88,6 +97,18 @@ def notebook(model, prompts):
         with torch.no_grad():
             out = model(torch.tensor([ids]), output_hidden_states=True)
         last = [out.hidden_states[i][0, -1] for i in (-3, -2)]
+        norms.append([float(torch.linalg.vector_norm(h)) for h in last])
+    return norms
+
+
+def lens(bridge, prompts):
+    """[prompt][2] norms by TransformerLens, one prompt at a time."""
+    late = [bridge.cfg.n_layers - 3, bridge.cfg.n_layers - 2]
+    norms = []
+    for ids in prompts:
+        with torch.no_grad():
+            _, cache = bridge.run_with_cache(torch.tensor([ids]))
+        last = [cache[f"blocks.{layer}.hook_resid_post"][0, -1] for layer in late]
         norms.append([float(torch.linalg.vector_norm(h)) for h in last])
     return norms
 
@@ -169,12 +190,18 @@ def compare(binary, shape, rounds, ids, cpu):
     with tempfile.TemporaryDirectory() as folder:
         write_model(folder, shape)
         model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+        bridge = None
+        if TransformerBridge:
+            own = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+            bridge = TransformerBridge.boot_transformers(folder, hf_model=own, device="cpu")
         ours = Ours(binary, folder, ids)
         first = ours.ask("pass")
     base = model.gpt_neox
     expected = notebook(model, prompts)
     worst = check_same(shape, "gain_pass", expected, first["norms"])
     worst = max(worst, check_same(shape, "batches", expected, batches(base, prompts)))
+    if bridge:
+        worst = max(worst, check_same(shape, "lens", expected, lens(bridge, prompts)))
     rows = []
     for _ in range(rounds):
         time.sleep(PAUSE_S)
@@ -186,6 +213,10 @@ def compare(binary, shape, rounds, ids, cpu):
         time.sleep(PAUSE_S)
         matmul_s, answer = ours.timed("matmul", cpu)
         last, _ = ours.timed("pass", cpu)
+        lens_s = float("nan")
+        if bridge:
+            lens_s = timed(cpu, lens, bridge, prompts)
+            time.sleep(PAUSE_S)
         rows.append(
             {
                 "ours": statistics.median([mine, again, last]),
@@ -193,6 +224,8 @@ def compare(binary, shape, rounds, ids, cpu):
                 "batches": batches_s,
                 "to_notebook": notebook_s / mine,
                 "to_batches": batches_s / again,
+                "lens": lens_s,
+                "to_lens": lens_s / last,
                 "share": matmul_s / last,
                 "rate": answer["gflop"] / matmul_s,
             }
@@ -200,6 +233,11 @@ def compare(binary, shape, rounds, ids, cpu):
     ours.close()
     medians = {key: statistics.median(row[key] for row in rows) for key in rows[0]}
     return medians, worst
+
+
+def figure(x, digits):
+    """Digits, or a word where the peer is not installed."""
+    return "not installed" if math.isnan(x) else f"{x:.{digits}f}"
 
 
 def main():
@@ -226,15 +264,16 @@ def main():
         f"{transformers.__version__}, Python {platform.python_version()}; f32.\n"
     )
     print(
-        "| shape | ours, s | notebook, s | batches, s | notebook / ours "
-        "| batches / ours | matmul, GFLOP/s | share of the matmul rate | norms agree to |"
+        "| shape | ours, s | notebook, s | batches, s | lens, s | notebook / ours "
+        "| batches / ours | lens / ours | matmul, GFLOP/s | share of the matmul rate | norms agree to |"
     )
-    print("|---|---|---|---|---|---|---|---|---|")
+    print("|---|---|---|---|---|---|---|---|---|---|---|")
     for shape in args.shapes.split(","):
         m, worst = compare(args.binary, shape, args.rounds, args.ids, args.one_core)
         print(
             f"| {shape} | {m['ours']:.3f} | {m['notebook']:.3f} | {m['batches']:.3f} "
-            f"| {m['to_notebook']:.2f} | {m['to_batches']:.2f} | {m['rate']:.0f} "
+            f"| {figure(m['lens'], 3)} | {m['to_notebook']:.2f} | {m['to_batches']:.2f} "
+            f"| {figure(m['to_lens'], 2)} | {m['rate']:.0f} "
             f"| {100 * m['share']:.0f} % | {worst:.0e} |",
             flush=True,
         )
