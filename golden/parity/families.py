@@ -427,4 +427,6 @@ CASES = {
     "phi": (phi(), 8, F32),
     "phi-gqa-bf16": (phi(num_attention_heads=6, num_key_value_heads=2,
                          rope_parameters=rope(partial_rotary_factor=0.67)), 7, BF16),
+    "gemma": (llama_form(transformers.GemmaConfig, head_dim=10, num_attention_heads=4,
+                         num_key_value_heads=1, hidden_act="gelu_pytorch_tanh"), 8, F32),
 }

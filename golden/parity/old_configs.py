@@ -39,6 +39,7 @@ CASES = {
     "mistral-window": (dict(rope_theta=10000.0), set()),
     "qwen2-window-bf16": (dict(rope_theta=1000000.0), set()),
     "qwen3": (dict(rope_scaling=None, rope_theta=10000.0), set()),
+    "gemma": (dict(rope_theta=10000.0), {"tie_word_embeddings"}),
     "gemma2": (
         dict(cache_implementation="hybrid", hidden_act="gelu_pytorch_tanh", rope_theta=10000.0),
         {"tie_word_embeddings"}),

@@ -13,7 +13,7 @@ pub enum Architecture {
     Opt,
     /// BLOOM.
     Bloom,
-    /// LLaMA 1 to 3, SmolLM2, Mistral, Qwen2, Qwen3.
+    /// LLaMA 1 to 3, SmolLM2, Mistral, Qwen2, Qwen3, Gemma 1.
     Llama,
     /// Gemma 2 and Gemma 3 (text).
     Gemma,

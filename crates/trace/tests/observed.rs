@@ -90,7 +90,13 @@ fn gpt2_and_gpt_neo_are_sequential_with_learned_positions() {
 
 #[test]
 fn llama_and_its_descendants_are_sequential_with_rms_norms() {
-    for case in ["llama-gqa-tied", "mistral-window", "qwen2", "qwen3"] {
+    for case in [
+        "llama-gqa-tied",
+        "mistral-window",
+        "qwen2",
+        "qwen3",
+        "gemma",
+    ] {
         check(case, (AfterAttention, Before, Everything, QueriesAndKeys));
     }
 }

@@ -1,4 +1,4 @@
-//! LLaMA and its descendants: Mistral, Qwen2, Qwen3, Gemma 2 and 3.
+//! LLaMA and its descendants: Mistral, Qwen2, Qwen3, Gemma 1 to 3.
 
 use super::{RopeDefaults, Sizes, activation, head_width, only, plain, rope, rope_scaling};
 use crate::config::{
@@ -135,6 +135,21 @@ fn windows(
         return Err(fields.error(FIELD, reason));
     }
     Ok(sliding.into_iter().map(|s| s.then_some(width)).collect())
+}
+
+/// Gemma 1: LLaMA's blocks with Gemma's gains, activation and embedding.
+pub(super) fn gemma1(fields: &Fields) -> Result<DecoderConfig, CheckpointError> {
+    only(fields, &[("use_bidirectional_attention", false)])?;
+    let config = base(fields, Architecture::Llama, Some(256), "hidden_act")?;
+    let bias = fields.flag("attention_bias", false)?;
+    Ok(DecoderConfig {
+        gain_from_one: true,
+        embed_scale: (config.d_model as f64).sqrt(),
+        tied: fields.flag("tie_word_embeddings", true)?,
+        qkv_bias: bias,
+        out_bias: bias,
+        ..config
+    })
 }
 
 fn gemma(fields: &Fields) -> Result<DecoderConfig, CheckpointError> {

@@ -22,7 +22,7 @@ type Parse = fn(&Fields) -> Result<DecoderConfig, CheckpointError>;
 
 /// `model_type` values with a decoder, the reader of their config, and what
 /// they call key/value heads and the rotated share, for messages.
-const SUPPORTED: [(&str, Parse, Names); 15] = [
+const SUPPORTED: [(&str, Parse, Names); 16] = [
     (
         "gpt_neox",
         gpt::gpt_neox,
@@ -59,6 +59,11 @@ const SUPPORTED: [(&str, Parse, Names); 15] = [
     (
         "qwen3",
         llama::qwen3,
+        Names::new("num_key_value_heads", "head_dim"),
+    ),
+    (
+        "gemma",
+        llama::gemma1,
         Names::new("num_key_value_heads", "head_dim"),
     ),
     (

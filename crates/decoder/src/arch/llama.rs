@@ -1,6 +1,7 @@
 //! LLaMA (Touvron et al. 2023): sequential blocks, RMSNorm, rotary positions,
 //! grouped key/value heads, gated MLP. SmolLM2 is one; Mistral adds a window,
-//! Qwen2 biases of Q, K and V, Qwen3 norms of Q and K.
+//! Qwen2 biases of Q, K and V, Qwen3 norms of Q and K; Gemma 1 is one too, with
+//! gains stored from 1 and a scaled embedding.
 
 use assay_checkpoint::DecoderConfig;
 use assay_hook_site::BlockSite;

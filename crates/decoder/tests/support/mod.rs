@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 /// Every `model_type` with a decoder.
-pub(crate) const MODEL_TYPES: [&str; 15] = [
+pub(crate) const MODEL_TYPES: [&str; 16] = [
     "gpt_neox",
     "gpt2",
     "gptj",
@@ -22,6 +22,7 @@ pub(crate) const MODEL_TYPES: [&str; 15] = [
     "mistral",
     "qwen2",
     "qwen3",
+    "gemma",
     "gemma2",
     "gemma3_text",
     "falcon",
@@ -268,6 +269,7 @@ fn llama_like(model_type: &str, s: &Shape, rng: &mut ChaCha8Rng) -> Value {
         "llama" => json!({ "attention_bias": bias, "mlp_bias": rng.random_bool(0.5) }),
         "mistral" if rng.random_bool(0.3) => json!({ "sliding_window": null }),
         "mistral" => json!({}),
+        "gemma" => json!({ "attention_bias": bias }),
         "qwen2" | "qwen3" => json!({
             "use_sliding_window": rng.random_bool(0.5),
             "max_window_layers": rng.random_range(0..=s.n_layers),
