@@ -6,7 +6,7 @@
 //! less by one.
 
 use candle_transformers::models::{
-    falcon, gemma2, gemma3, llama, mistral, phi, qwen2, qwen3, stable_lm,
+    falcon, gemma, gemma2, gemma3, llama, mistral, phi, qwen2, qwen3, stable_lm,
 };
 use serde_json::{Value, from_value, json};
 
@@ -168,6 +168,30 @@ fn gemma(model_type: &str, kv_heads: usize, caps: Option<(f64, f64)>) -> Value {
             "final_logit_softcapping": caps.map(|c| c.1),
         }),
     )
+}
+
+#[test]
+fn gemma_for_one_and_for_several_key_value_heads() {
+    for (kv_heads, bias) in [(1, false), (3, true)] {
+        let config = with(
+            gated("gemma", 60, kv_heads),
+            json!({
+                "attention_bias": bias,
+                "head_dim": 14,
+                "hidden_act": "gelu_pytorch_tanh",
+                "tie_word_embeddings": true,
+            }),
+        );
+        let name = format!("gemma, {kv_heads} key/value heads, bias: {bias}");
+        check(&name, &config, |w| {
+            let candle: gemma::Config = from_value(config.clone()).unwrap();
+            let mut model = gemma::Model::new(false, &candle, w)?;
+            Ok(Box::new(move |ids| {
+                model.clear_kv_cache();
+                model.forward(ids, 0)
+            }))
+        });
+    }
 }
 
 /// candle's Gemma 2 gives every block the window, not every second one: no
