@@ -25,9 +25,13 @@ pub trait Experiment: Sync {
     /// of `n_layers` blocks: for the plan's estimate of time.
     fn passes(&self, n_layers: usize) -> f64;
 
-    /// Bytes of memory that `measure` takes beyond the model's f32 weights and
-    /// the activations of a pass: for the plan.
+    /// Bytes of memory that `measure` takes beyond the weights of a resident
+    /// model and the activations it keeps: for the plan.
     fn extra_memory(&self, facts: &ModelFacts) -> u64;
+
+    /// Bytes of activations that `measure` keeps at a time, over prompts of
+    /// `tokens` tokens in all: for the plan. A streamed model needs them too.
+    fn activations(&self, facts: &ModelFacts, tokens: u64) -> u64;
 
     /// Announces the passes that `measure` will ask for, so that experiments
     /// with the same prompts share them.

@@ -15,7 +15,7 @@ pub(crate) fn describe(model: &Path, limit: Option<u64>) -> anyhow::Result<()> {
     let facts = facts::shape(&checkpoint);
     let rate = matmul_rate()?;
     let mut seconds = BTreeMap::new();
-    let mut extra = 0;
+    let (mut extra, mut activations) = (0, 0);
     for name in experiments::names() {
         let declared = experiments::find(name)?;
         let mut tokens = 0;
@@ -28,9 +28,11 @@ pub(crate) fn describe(model: &Path, limit: Option<u64>) -> anyhow::Result<()> {
         let in_blocks = (facts.parameters as f64 - embedding).max(0.0);
         let flop = 2.0 * in_blocks * tokens as f64 * declared.experiment.passes(facts.n_layers);
         extra = extra.max(declared.experiment.extra_memory(&facts));
+        let kept = declared.experiment.activations(&facts, tokens as u64);
+        activations = activations.max(kept);
         seconds.insert(name.to_owned(), flop / rate);
     }
-    let (residency, memory) = hold::choose(&checkpoint.config, extra, limit)?;
+    let (residency, memory) = hold::choose(&checkpoint.config, (extra, activations), limit)?;
     emit(&Event::Described {
         facts,
         memory,

@@ -5,19 +5,20 @@ use assay_decoder::{Arithmetic, Placement, Residency, memory};
 use assay_record::wire::Hold;
 use candle_core::{DType, Device};
 
-/// What the process takes beside the weights: itself, one tensor on its way
-/// from a file, the activations of a pass over some hundreds of tokens.
+/// What the process takes beside the weights and what experiments keep: itself,
+/// one tensor on its way from a file, the activations of one block.
 const BESIDE: u64 = 512 << 20;
 
-/// How a model is held within `limit` bytes, and what that takes. `extra` is
-/// what experiments need beyond the weights of a resident model; one that is
-/// streamed cannot give it, and they do without.
+/// How a model is held within `limit` bytes, and what that takes. Experiments
+/// keep `activations` either way, and need `extra` beside a resident model: a
+/// second one in f64, which is streamed if the first is.
 pub(crate) fn choose(
     config: &DecoderConfig,
-    extra: u64,
+    (extra, activations): (u64, u64),
     limit: Option<u64>,
 ) -> anyhow::Result<(Residency, u64)> {
-    let needs = |residency| anyhow::Ok(memory(config, DType::F32, residency)? + BESIDE);
+    let needs =
+        |residency| anyhow::Ok(memory(config, DType::F32, residency)? + BESIDE + activations);
     let resident = needs(Residency::Resident)? + extra;
     if limit.is_none_or(|limit| resident <= limit) {
         return Ok((Residency::Resident, resident));

@@ -25,7 +25,7 @@ pub(crate) fn trace(
             total: total as u64,
         });
     };
-    let (residency, _) = hold::choose(&checkpoint.config, 0, limit)?;
+    let (residency, _) = hold::choose(&checkpoint.config, (0, 0), limit)?;
     let placement = hold::placement(Hold {
         streamed: residency == Residency::Streamed,
         as_stored: false,

@@ -35,6 +35,11 @@ impl Experiment for DecoderParity {
         facts.parameters * 8
     }
 
+    fn activations(&self, _: &ModelFacts, tokens: u64) -> u64 {
+        // Its cases bring their own few tokens, and there are no prompts.
+        tokens
+    }
+
     fn plan(&self, session: &mut Session, _: &PromptSet) -> Result<(), ExperimentError> {
         let reference = measure::Reference::read(session)?;
         session.plan(&reference.pack, &["*"])

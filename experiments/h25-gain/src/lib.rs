@@ -43,6 +43,13 @@ impl Experiment for H25Gain {
         }
     }
 
+    fn activations(&self, facts: &ModelFacts, tokens: u64) -> u64 {
+        let [layers, heads, d_model, d_mlp] =
+            [facts.n_layers, facts.n_heads, facts.d_model, facts.d_mlp].map(|n| n as u64);
+        // Four sites of every block; heads and neurons of the last two.
+        4 * tokens * (4 * layers * d_model + 2 * heads * d_model + 2 * d_mlp)
+    }
+
     fn plan(&self, session: &mut Session, prompts: &PromptSet) -> Result<(), ExperimentError> {
         measure::plan(session, prompts)
     }
