@@ -7,11 +7,11 @@ use candle_core::Tensor;
 
 use super::{Block, NONE, Outside};
 use crate::DecoderError;
-use crate::parts::attention::{Attention, Qkv};
-use crate::parts::linear::Linear;
+use crate::parts::attention::Attention;
 use crate::parts::load::Load;
 use crate::parts::mlp::Plain;
 use crate::parts::norm::Norm;
+use crate::parts::projections::Fused;
 use crate::pass::Pass;
 
 pub(crate) const OUTSIDE: Outside = Outside {
@@ -24,9 +24,7 @@ pub(crate) const OUTSIDE: Outside = Outside {
 pub(crate) struct BloomBlock {
     ln1: Norm,
     ln2: Norm,
-    query_key_value: Linear, // d_model -> 3 * d_model
-    n_heads: usize,
-    d_head: usize,
+    qkv: Fused,
     attention: Attention,
     mlp: Plain,
 }
@@ -45,24 +43,9 @@ impl BloomBlock {
         Ok(Self {
             ln1: Norm::load(from, &name("input_layernorm"), config)?,
             ln2: Norm::load(from, &name("post_attention_layernorm"), config)?,
-            query_key_value: from.linear(&qkv, (d, 3 * d), config.qkv_bias)?,
-            n_heads: config.n_heads,
-            d_head: config.d_head,
+            qkv: Fused::load(from, &qkv, config)?,
             attention: Attention::new(config, layer, out),
             mlp: Plain::load(from, mlp, config)?,
-        })
-    }
-
-    fn qkv(&self, x: &Tensor) -> Result<Qkv, DecoderError> {
-        let (rows, _) = x.dims2()?;
-        // Rows are (head, qkv, d_head), as in GPT-NeoX.
-        let shape = (rows, self.n_heads, 3 * self.d_head);
-        let fused = self.query_key_value.forward(x)?.reshape(shape)?;
-        let part = |i: usize| fused.narrow(2, i * self.d_head, self.d_head);
-        Ok(Qkv {
-            q: part(0)?,
-            k: part(1)?,
-            v: part(2)?,
         })
     }
 }
@@ -71,7 +54,7 @@ impl Block for BloomBlock {
     fn forward(&self, pass: &mut Pass, layer: usize, x: Tensor) -> Result<Tensor, DecoderError> {
         let x = pass.block(layer, BlockSite::ResidPre, x)?;
         let h = self.ln1.first(pass, layer, &x)?;
-        let attn_out = self.attention.forward(pass, layer, self.qkv(&h)?)?;
+        let attn_out = self.attention.forward(pass, layer, self.qkv.forward(&h)?)?;
         let attn_out = pass.block(layer, BlockSite::AttnOut, attn_out)?;
         let resid_mid = pass.block(layer, BlockSite::ResidMid, (x + attn_out)?)?;
         let h = self.ln2.second(pass, layer, &resid_mid)?;

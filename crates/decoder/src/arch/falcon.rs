@@ -7,11 +7,11 @@ use candle_core::Tensor;
 
 use super::{Block, NONE, Outside};
 use crate::DecoderError;
-use crate::parts::attention::{Attention, Qkv};
-use crate::parts::linear::Linear;
+use crate::parts::attention::Attention;
 use crate::parts::load::Load;
 use crate::parts::mlp::Plain;
 use crate::parts::norm::Norm;
+use crate::parts::projections::Fused;
 use crate::pass::Pass;
 
 pub(crate) const OUTSIDE: Outside = Outside {
@@ -24,10 +24,7 @@ pub(crate) struct FalconBlock {
     ln1: Norm,
     /// None where attention and MLP read one norm side by side.
     ln2: Option<Norm>,
-    query_key_value: Linear, // d_model -> (n_heads + 2 * n_kv_heads) * d_head
-    n_heads: usize,
-    n_kv_heads: usize,
-    d_head: usize,
+    qkv: Fused,
     attention: Attention,
     mlp: Plain,
     block: BlockKind,
@@ -41,7 +38,6 @@ impl FalconBlock {
     ) -> Result<Self, DecoderError> {
         let name = |rest: &str| format!("transformer.h.{layer}.{rest}");
         let d = config.d_model;
-        let width = (config.n_heads + 2 * config.n_kv_heads) * config.d_head;
         let qkv = name("self_attention.query_key_value");
         let out = from.linear(&name("self_attention.dense"), (d, d), config.out_bias)?;
         let (ln1, ln2) = match (config.block, config.shared_norm) {
@@ -54,29 +50,10 @@ impl FalconBlock {
         Ok(Self {
             ln1: Norm::load(from, &name(ln1), config)?,
             ln2: ln2.transpose()?,
-            query_key_value: from.linear(&qkv, (d, width), config.qkv_bias)?,
-            n_heads: config.n_heads,
-            n_kv_heads: config.n_kv_heads,
-            d_head: config.d_head,
+            qkv: Fused::load(from, &qkv, config)?,
             attention: Attention::new(config, layer, out),
             mlp: Plain::load(from, mlp, config)?,
             block: config.block,
-        })
-    }
-
-    fn qkv(&self, x: &Tensor) -> Result<Qkv, DecoderError> {
-        let (rows, _) = x.dims2()?;
-        let group = self.n_heads / self.n_kv_heads;
-        // Rows are (kv_head, query heads of its group then K then V, d_head):
-        // in the form of 7b one group holds all query heads, and without
-        // multi-query every group holds one.
-        let shape = (rows, self.n_kv_heads, group + 2, self.d_head);
-        let fused = self.query_key_value.forward(x)?.reshape(shape)?;
-        let q = fused.narrow(2, 0, group)?;
-        Ok(Qkv {
-            q: q.reshape((rows, self.n_heads, self.d_head))?,
-            k: fused.narrow(2, group, 1)?.squeeze(2)?,
-            v: fused.narrow(2, group + 1, 1)?.squeeze(2)?,
         })
     }
 }
@@ -85,7 +62,7 @@ impl Block for FalconBlock {
     fn forward(&self, pass: &mut Pass, layer: usize, x: Tensor) -> Result<Tensor, DecoderError> {
         let x = pass.block(layer, BlockSite::ResidPre, x)?;
         let h = self.ln1.first(pass, layer, &x)?;
-        let attn_out = self.attention.forward(pass, layer, self.qkv(&h)?)?;
+        let attn_out = self.attention.forward(pass, layer, self.qkv.forward(&h)?)?;
         let attn_out = pass.block(layer, BlockSite::AttnOut, attn_out)?;
         let resid_post = match self.block {
             BlockKind::Parallel => {

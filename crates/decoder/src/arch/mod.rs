@@ -9,7 +9,6 @@ mod gpt_neox;
 mod gptj;
 mod llama;
 mod opt;
-mod phi;
 mod stablelm;
 
 use assay_checkpoint::{Architecture, DecoderConfig};
@@ -59,7 +58,7 @@ pub(crate) fn outside(architecture: Architecture) -> Outside {
         Architecture::Bloom => bloom::OUTSIDE,
         Architecture::Llama | Architecture::Gemma | Architecture::StableLm => llama::OUTSIDE,
         Architecture::Falcon => falcon::OUTSIDE,
-        Architecture::Phi => phi::OUTSIDE,
+        Architecture::Phi => gptj::PHI,
     }
 }
 
@@ -77,7 +76,9 @@ pub(crate) fn load_block(
     Ok(match config.architecture {
         Architecture::GptNeoX => Box::new(gpt_neox::NeoXBlock::load(from, config, layer)?),
         Architecture::Gpt2 => Box::new(gpt2::Gpt2Block::load(from, config, layer)?),
-        Architecture::GptJ => Box::new(gptj::GptJBlock::load(from, config, layer)?),
+        Architecture::GptJ | Architecture::Phi => {
+            Box::new(gptj::GptJBlock::load(from, config, layer)?)
+        }
         Architecture::GptNeo => Box::new(gpt_neo::NeoBlock::load(from, config, layer)?),
         Architecture::Opt => Box::new(opt::OptBlock::load(from, config, layer)?),
         Architecture::Bloom => Box::new(bloom::BloomBlock::load(from, config, layer)?),
@@ -85,6 +86,5 @@ pub(crate) fn load_block(
         Architecture::Gemma => Box::new(gemma::GemmaBlock::load(from, config, layer)?),
         Architecture::Falcon => Box::new(falcon::FalconBlock::load(from, config, layer)?),
         Architecture::StableLm => Box::new(stablelm::StableLmBlock::load(from, config, layer)?),
-        Architecture::Phi => Box::new(phi::PhiBlock::load(from, config, layer)?),
     })
 }
