@@ -23,7 +23,7 @@ from gguf.quants import dequantize
 
 PINNED = {"torch": "2.15.0", "transformers": "5.23.0"}
 HERE = pathlib.Path(__file__).parent
-PROMPTS = HERE / "../../experiments/h25-gain/prompts/h25.jsonl"
+PROMPTS = HERE / "../../prompts/h25.jsonl"
 
 OUTSIDE = {"token_embd.weight": "model.embed_tokens.weight", "output_norm.weight": "model.norm.weight"}
 INSIDE = {

@@ -35,7 +35,7 @@ from texts import MIXED, TEXTS, WINDOW
 PINNED = {"sentencepiece": "0.2.3", "gguf": "0.17.1", "torch": "2.15.0", "transformers": "5.23.0"}
 SHA256 = "a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818"
 HERE = pathlib.Path(__file__).parent
-PROMPTS = HERE.parents[1] / "experiments/h25-gain/prompts/h25.jsonl"
+PROMPTS = HERE.parents[1] / "prompts/h25.jsonl"
 SPACE = "▁"
 Piece = proto.ModelProto.SentencePiece
 

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use anyhow::bail;
 use assay_record::NotRun;
-use assay_record::wire::{Event, Hold, ModelFile, RunRequest, in_one_line};
+use assay_record::wire::{Event, Hold, ModelFile, OwnPrompts, RunRequest, in_one_line};
 
 use crate::bars::{Bar, human_seconds, table};
 use crate::manifest::{self, Manifest, Measured, Outcomes};
@@ -47,6 +47,7 @@ pub(crate) fn reproduce(options: &Options) -> anyhow::Result<Ending> {
         experiments: asked,
         models: &options.models,
         offline: options.offline,
+        prompts: None,
         holding: &options.holding,
         place: &options.place,
     };
@@ -68,6 +69,8 @@ pub(crate) struct Run<'a> {
     /// The default ones if empty.
     pub(crate) models: &'a [String],
     pub(crate) offline: bool,
+    /// In place of the experiments' own.
+    pub(crate) prompts: Option<&'a OwnPrompts>,
     pub(crate) holding: &'a Holding,
     pub(crate) place: &'a Place,
 }
@@ -130,8 +133,7 @@ impl Run<'_> {
             let started = Instant::now();
             let name = candidate.name.clone();
             let before = manifest.clone();
-            let as_stored = self.holding.as_stored;
-            let to = (folder.as_path(), worker.as_path(), as_stored);
+            let to = (folder.as_path(), worker.as_path(), self);
             measure_one(candidate, &experiments, to, &mut manifest, say)?;
             if manifest != before {
                 let entry = serde_json::json!({
@@ -153,7 +155,7 @@ impl Run<'_> {
 fn measure_one(
     candidate: Candidate,
     experiments: &[String],
-    (store, worker, as_stored): (&Path, &Path, bool),
+    (store, worker, run): (&Path, &Path, &Run),
     manifest: &mut Manifest,
     say: bool,
 ) -> anyhow::Result<()> {
@@ -175,7 +177,7 @@ fn measure_one(
             return Ok(());
         }
     };
-    let request = request(&ready, experiments, store, as_stored)?;
+    let request = request(&ready, experiments, store, run)?;
     let mut bar = Bar::new(&name);
     let mut open: Vec<String> = experiments.to_vec();
     let ended = worker::talk(worker, &["run"], Some(&request), &mut |event| {
@@ -249,7 +251,7 @@ fn request(
     ready: &Ready,
     experiments: &[String],
     store: &Path,
-    as_stored: bool,
+    run: &Run,
 ) -> anyhow::Result<String> {
     let model = &ready.model;
     let mut files = Vec::new();
@@ -271,8 +273,9 @@ fn request(
         store: store.to_path_buf(),
         hold: Hold {
             streamed: ready.streamed,
-            as_stored,
+            as_stored: run.holding.as_stored,
         },
+        prompts: run.prompts.cloned(),
     })?)
 }
 

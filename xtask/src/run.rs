@@ -1,5 +1,11 @@
 //! `run`: one experiment, without the report.
 
+use std::path::PathBuf;
+
+use anyhow::Context;
+use assay_record::PromptFormat;
+use assay_record::wire::OwnPrompts;
+
 use crate::manifest::Manifest;
 use crate::reproduce::{Run, print_results};
 use crate::{Ending, Holding, Place, golden, stats};
@@ -13,6 +19,15 @@ pub(crate) struct Options {
     /// instead of the registry's default ones.
     #[arg(long, value_delimiter = ',', value_name = "MODELS")]
     models: Vec<String>,
+    /// Prompts in place of the experiment's own: a file of JSON lines as in
+    /// prompts/h25.jsonl, or, if it ends in .txt, of one text a line. May be
+    /// given several times.
+    #[arg(long, value_name = "FILE")]
+    prompts: Vec<PathBuf>,
+    /// The field that holds the text in the JSON lines of --prompts, where they
+    /// have another form.
+    #[arg(long, value_name = "NAME", requires = "prompts")]
+    field: Option<String>,
     /// Fetch nothing.
     #[arg(long)]
     offline: bool,
@@ -24,10 +39,12 @@ pub(crate) struct Options {
 
 pub(crate) fn run(options: &Options) -> anyhow::Result<Ending> {
     let experiments = [options.experiment.clone()];
+    let prompts = own_prompts(&options.prompts, options.field.as_deref())?;
     let run = Run {
         experiments: &experiments,
         models: &options.models,
         offline: options.offline,
+        prompts: prompts.as_ref(),
         holding: &options.holding,
         place: &options.place,
     };
@@ -42,4 +59,21 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<Ending> {
     let findings = golden::compare(&options.place, &manifest)?;
     print_results(&manifest, &findings);
     Ok(golden::ending(&findings))
+}
+
+/// The user's prompts, if there are any.
+fn own_prompts(files: &[PathBuf], field: Option<&str>) -> anyhow::Result<Option<OwnPrompts>> {
+    if files.is_empty() {
+        return Ok(None);
+    }
+    let mut paths = Vec::new();
+    for file in files {
+        let unreadable = || format!("failed to read the prompt file {}", file.display());
+        paths.push(file.canonicalize().with_context(unreadable)?);
+    }
+    let json = match field {
+        Some(field) => PromptFormat::Field(field.to_owned()),
+        None => PromptFormat::Prompts,
+    };
+    Ok(Some(OwnPrompts { files: paths, json }))
 }

@@ -2,12 +2,14 @@
 //! model, and a summary over all models.
 
 mod error;
+pub mod judge;
+pub mod page;
 mod session;
 
 use assay_record::{ExperimentSpec, ModelFacts, NotRun, PromptSet, Record, Sample, Summary};
 
 pub use error::ExperimentError;
-pub use session::{Session, Tokenised};
+pub use session::{Session, Tokenised, blank_samples};
 
 /// One hypothesis. The worker drives it: per model `plan`, then `measure`;
 /// once over all models `summarise`.
@@ -18,8 +20,8 @@ pub trait Experiment: Sync {
     /// The text of experiment.toml, as compiled in.
     fn spec_text(&self) -> &'static str;
 
-    /// The text of the prompt file that experiment.toml names, or nothing.
-    fn prompts_text(&self) -> &'static str;
+    /// The texts of the prompt files that experiment.toml names, in its order.
+    fn prompt_texts(&self) -> &'static [&'static str];
 
     /// About how many whole passes over its prompts `measure` makes on a model
     /// of `n_layers` blocks: for the plan's estimate of time.

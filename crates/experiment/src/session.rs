@@ -1,11 +1,11 @@
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::rc::Rc;
 
 use assay_checkpoint::{Checkpoint, TokenIds};
 use assay_decoder::{Decoder, Pack, Placement};
 use assay_hook_site::{HookSite, SitePattern};
-use assay_record::PromptSet;
+use assay_record::{PromptSet, Sample};
 use assay_trace::{Trace, record, select_sites};
 use candle_core::DType;
 
@@ -26,6 +26,9 @@ pub struct Session<'a> {
 struct Planned {
     pack: Pack,
     sites: BTreeSet<HookSite>,
+    /// How many that announced it have not asked for it yet.
+    waiting: usize,
+    /// Kept while somebody waits for it.
     trace: Option<Rc<Trace>>,
 }
 
@@ -36,6 +39,23 @@ pub struct Tokenised {
     pub ids: Vec<TokenIds>,
     /// All of them packed.
     pub pack: Pack,
+}
+
+/// A sample without measures for each prompt, in order.
+#[must_use]
+pub fn blank_samples(prompts: &PromptSet, tokens: &Tokenised) -> Vec<Sample> {
+    let pairs = prompts.prompts.iter().zip(&tokens.ids);
+    pairs
+        .map(|(prompt, ids)| Sample {
+            unit: prompt.id.clone(),
+            cluster: prompt.category.clone(),
+            text: prompt.text.clone(),
+            token_ids: ids.ids.clone(),
+            special_tokens: ids.special,
+            tags: prompt.tags.clone(),
+            measures: BTreeMap::new(),
+        })
+        .collect()
 }
 
 impl<'a> Session<'a> {
@@ -120,8 +140,8 @@ impl<'a> Session<'a> {
         })
     }
 
-    /// Announces a pass over `pack` that will be asked for some sites. Plans
-    /// over equal packs become one pass.
+    /// Announces a pass over `pack` that will be asked for some sites, once.
+    /// Plans over equal packs become one pass.
     ///
     /// # Errors
     /// A pattern that matches no site of the model.
@@ -129,17 +149,22 @@ impl<'a> Session<'a> {
         let patterns: Vec<_> = sites.iter().map(|s| SitePattern::new(s)).collect();
         let sites = select_sites(&self.decoder, &patterns)?;
         match self.planned.iter_mut().find(|p| p.pack == *pack) {
-            Some(planned) => planned.sites.extend(sites),
+            Some(planned) => {
+                planned.sites.extend(sites);
+                planned.waiting += 1;
+            }
             None => self.planned.push(Planned {
                 pack: pack.clone(),
                 sites,
+                waiting: 1,
                 trace: None,
             }),
         }
         Ok(())
     }
 
-    /// The trace of a planned pass; it is run when first asked for.
+    /// The trace of a planned pass. It is run when first asked for and kept
+    /// until all that announced it have asked.
     ///
     /// # Errors
     /// The pass was not planned, or fails.
@@ -148,12 +173,17 @@ impl<'a> Session<'a> {
         let Some(planned) = found else {
             return Err(self.unsuitable("was asked for a pass that was not planned"));
         };
-        if let Some(trace) = &planned.trace {
-            return Ok(Rc::clone(trace));
+        planned.waiting = planned.waiting.saturating_sub(1);
+        let trace = match planned.trace.take() {
+            Some(trace) => trace,
+            None => {
+                self.passes += 1;
+                Rc::new(record(&self.decoder, pack, &planned.sites, Vec::new())?)
+            }
+        };
+        if planned.waiting > 0 {
+            planned.trace = Some(Rc::clone(&trace));
         }
-        let trace = Rc::new(record(&self.decoder, pack, &planned.sites, Vec::new())?);
-        planned.trace = Some(Rc::clone(&trace));
-        self.passes += 1;
         Ok(trace)
     }
 

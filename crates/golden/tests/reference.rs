@@ -51,6 +51,7 @@ fn record() -> Record {
             text: "one".to_owned(),
             token_ids: vec![5, 6, 7],
             special_tokens: 0,
+            tags: Default::default(),
             measures: measures.map(|(n, m)| (n.to_owned(), m)).into(),
         }],
     }

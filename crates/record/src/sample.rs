@@ -29,6 +29,9 @@ pub struct Sample {
     pub token_ids: Vec<u32>,
     /// How many of them the tokenizer added by itself.
     pub special_tokens: usize,
+    /// The prompt's tags.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub tags: BTreeMap<String, String>,
     /// Measure name -> value.
     pub measures: BTreeMap<String, Measure>,
 }
@@ -50,6 +53,12 @@ impl Sample {
     pub fn series(&mut self, measure: &str, values: Vec<f64>) -> Result<(), RecordError> {
         self.series_checked(measure, &values)?;
         self.insert(measure, Measure::Series(values))
+    }
+
+    /// The value of a tag, or nothing.
+    #[must_use]
+    pub fn tag(&self, name: &str) -> Option<&str> {
+        self.tags.get(name).map(String::as_str)
     }
 
     /// The number under `measure`.

@@ -1,4 +1,4 @@
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -26,9 +26,9 @@ pub struct ExperimentSpec {
     pub dtype: String,
     /// Hook sites that the experiment reads (TransformerLens names, globs).
     pub sites: Vec<String>,
-    /// Prompt file, relative to experiment.toml; empty for an experiment
-    /// without prompts of its own.
-    pub prompts: String,
+    /// Prompt files, relative to experiment.toml; none for an experiment
+    /// without prompts.
+    pub prompts: Vec<String>,
     /// Seed of the experiment's named random streams.
     pub seed: u64,
     /// Family-wise error rate.
@@ -129,15 +129,51 @@ pub struct Prompt {
     pub category: String,
     /// The text; never empty.
     pub text: String,
+    /// What else an experiment needs to know of it: "set", "group"….
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub tags: BTreeMap<String, String>,
 }
 
-/// A list of prompts and the hash of the file it came from.
+impl Prompt {
+    /// The value of a tag, or nothing.
+    #[must_use]
+    pub fn tag(&self, name: &str) -> Option<&str> {
+        self.tags.get(name).map(String::as_str)
+    }
+}
+
+/// A list of prompts and the hash of the files it came from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PromptSet {
     /// In file order.
     pub prompts: Vec<Prompt>,
-    /// SHA-256 of the file.
+    /// SHA-256 of the files, end to end.
     pub sha256: String,
+}
+
+/// How a file holds its prompts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PromptFormat {
+    /// JSON lines, each a whole [`Prompt`].
+    Prompts,
+    /// One text a line. Ids are the file's name and the line's number; the
+    /// category and the tag "set" are the file's name.
+    Lines,
+    /// JSON lines of any shape, the text in this field; the rest as in
+    /// [`PromptFormat::Lines`].
+    Field(String),
+}
+
+/// A file of prompts.
+#[derive(Debug, Clone, Copy)]
+pub struct PromptFile<'a> {
+    /// Its path, for messages and for the names of [`PromptFormat::Lines`].
+    pub path: &'a Path,
+    /// What is in it.
+    pub text: &'a str,
+    /// How.
+    pub format: &'a PromptFormat,
 }
 
 impl PromptSet {
@@ -150,42 +186,96 @@ impl PromptSet {
         }
     }
 
-    /// Parses JSON lines, one [`Prompt`] a line; `path` is for messages.
+    /// Parses files of prompts, one set from all of them.
     ///
     /// # Errors
-    /// A line that is not a prompt, an empty text, an id given twice, no
-    /// prompts at all.
-    pub fn parse(text: &str, path: &Path) -> Result<Self, RecordError> {
-        let malformed = |line: usize, reason: String| RecordError::Malformed {
-            path: path.to_path_buf(),
-            kind: "prompt file",
-            reason: format!("line {line}: {reason}"),
-        };
+    /// A line that is not a prompt, an empty text, an id given twice, a file
+    /// without prompts, no files at all.
+    pub fn parse(files: &[PromptFile]) -> Result<Self, RecordError> {
         let mut ids = BTreeSet::new();
         let mut prompts = Vec::new();
-        for (i, line) in text.lines().enumerate() {
-            if line.trim().is_empty() {
-                continue;
+        let mut hashed = Vec::new();
+        for file in files {
+            let malformed = |line: usize, reason: String| RecordError::Malformed {
+                path: file.path.to_path_buf(),
+                kind: "prompt file",
+                reason: format!("line {line}: {reason}"),
+            };
+            hashed.extend_from_slice(file.text.as_bytes());
+            let before = prompts.len();
+            for (i, line) in file.text.lines().enumerate() {
+                if line.trim().is_empty() {
+                    continue;
+                }
+                let prompt = file
+                    .prompt(i + 1, line)
+                    .map_err(|reason| malformed(i + 1, reason))?;
+                if prompt.text.is_empty() {
+                    return Err(malformed(i + 1, format!("prompt {} is empty", prompt.id)));
+                }
+                if !ids.insert(prompt.id.clone()) {
+                    return Err(malformed(
+                        i + 1,
+                        format!("prompt {} is given twice", prompt.id),
+                    ));
+                }
+                prompts.push(prompt);
             }
-            let prompt: Prompt =
-                serde_json::from_str(line).map_err(|e| malformed(i + 1, e.to_string()))?;
-            if prompt.text.is_empty() {
-                return Err(malformed(i + 1, format!("prompt {} is empty", prompt.id)));
+            if prompts.len() == before {
+                return Err(malformed(1, "there are no prompts".to_owned()));
             }
-            if !ids.insert(prompt.id.clone()) {
-                return Err(malformed(
-                    i + 1,
-                    format!("prompt {} is given twice", prompt.id),
-                ));
-            }
-            prompts.push(prompt);
-        }
-        if prompts.is_empty() {
-            return Err(malformed(1, "there are no prompts".to_owned()));
         }
         Ok(Self {
             prompts,
-            sha256: sha256_hex(text.as_bytes()),
+            sha256: sha256_hex(&hashed),
+        })
+    }
+
+    /// The prompts with this value of a tag, in order. The hash stays that of
+    /// the whole set, which is what a record's key names.
+    #[must_use]
+    pub fn with_tag(&self, tag: &str, value: &str) -> Self {
+        let fits = |p: &&Prompt| p.tag(tag) == Some(value);
+        Self {
+            prompts: self.prompts.iter().filter(fits).cloned().collect(),
+            sha256: self.sha256.clone(),
+        }
+    }
+
+    /// The values of a tag, in the order in which they first come up.
+    #[must_use]
+    pub fn values_of(&self, tag: &str) -> Vec<&str> {
+        let mut values = Vec::new();
+        for value in self.prompts.iter().filter_map(|p| p.tag(tag)) {
+            if !values.contains(&value) {
+                values.push(value);
+            }
+        }
+        values
+    }
+}
+
+impl PromptFile<'_> {
+    fn prompt(&self, number: usize, line: &str) -> Result<Prompt, String> {
+        let text = match self.format {
+            PromptFormat::Prompts => return serde_json::from_str(line).map_err(|e| e.to_string()),
+            PromptFormat::Lines => line.to_owned(),
+            PromptFormat::Field(field) => {
+                let value: serde_json::Value =
+                    serde_json::from_str(line).map_err(|e| e.to_string())?;
+                match value.get(field) {
+                    Some(serde_json::Value::String(text)) => text.clone(),
+                    Some(_) => return Err(format!("field {field} is not a text")),
+                    None => return Err(format!("there is no field {field}")),
+                }
+            }
+        };
+        let stem = self.path.file_stem().unwrap_or_default().to_string_lossy();
+        Ok(Prompt {
+            id: format!("{stem}-{number}"),
+            category: stem.clone().into_owned(),
+            text,
+            tags: BTreeMap::from([("set".to_owned(), stem.into_owned())]),
         })
     }
 }

@@ -41,6 +41,30 @@ pub struct RunRequest {
     pub store: PathBuf,
     /// How the model is held.
     pub hold: Hold,
+    /// Prompts in place of the experiments' own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prompts: Option<OwnPrompts>,
+}
+
+/// Prompts that a user brings.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OwnPrompts {
+    /// The files, in order. One that ends in .txt holds one text a line.
+    pub files: Vec<PathBuf>,
+    /// How the other files hold them: whole prompts, or texts in a field.
+    pub json: crate::PromptFormat,
+}
+
+impl OwnPrompts {
+    /// How a file holds its prompts.
+    #[must_use]
+    pub fn format_of(&self, path: &std::path::Path) -> &crate::PromptFormat {
+        match path.extension() {
+            Some(e) if e == "txt" => &crate::PromptFormat::Lines,
+            _ => &self.json,
+        }
+    }
 }
 
 /// How a worker holds a model.

@@ -123,7 +123,11 @@ fn a_faulty_declaration_is_refused() {
 }
 
 fn prompts(text: &str) -> Result<PromptSet, RecordError> {
-    PromptSet::parse(text, Path::new("prompts.jsonl"))
+    PromptSet::parse(&[PromptFile {
+        path: Path::new("prompts.jsonl"),
+        text,
+        format: &PromptFormat::Prompts,
+    }])
 }
 
 #[track_caller]

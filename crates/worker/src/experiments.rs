@@ -1,8 +1,9 @@
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use anyhow::{Context, anyhow};
+use anyhow::{Context, anyhow, bail};
 use assay_experiment::Experiment;
-use assay_record::{ExperimentSpec, PromptSet};
+use assay_record::wire::OwnPrompts;
+use assay_record::{ExperimentSpec, PromptFile, PromptFormat, PromptSet};
 
 /// Every experiment of the workspace; a new one is a line here.
 const EXPERIMENTS: &[&dyn Experiment] = &[&decoder_parity::DecoderParity, &h25_gain::H25Gain];
@@ -29,9 +30,25 @@ pub(crate) fn find(name: &str) -> anyhow::Result<Declared> {
     })?;
     let folder = Path::new("experiments").join(name);
     let spec = ExperimentSpec::parse(experiment.spec_text(), &folder.join("experiment.toml"))?;
-    let prompts = match spec.prompts.as_str() {
-        "" => PromptSet::none(),
-        file => PromptSet::parse(experiment.prompts_text(), &folder.join(file))?,
+    let texts = experiment.prompt_texts();
+    if spec.prompts.len() != texts.len() {
+        bail!(
+            "experiment {name} declares {} prompt files and brings {}",
+            spec.prompts.len(),
+            texts.len()
+        );
+    }
+    let paths: Vec<PathBuf> = spec.prompts.iter().map(|f| folder.join(f)).collect();
+    let files: Vec<PromptFile> = (paths.iter().zip(texts))
+        .map(|(path, text)| PromptFile {
+            path,
+            text,
+            format: &PromptFormat::Prompts,
+        })
+        .collect();
+    let prompts = match files.as_slice() {
+        [] => PromptSet::none(),
+        files => PromptSet::parse(files)?,
     };
     let fingerprint = FINGERPRINTS
         .iter()
@@ -43,6 +60,34 @@ pub(crate) fn find(name: &str) -> anyhow::Result<Declared> {
         spec,
         prompts,
         fingerprint,
+    })
+}
+
+/// As [`find`], with the user's prompts in place of the experiment's own.
+pub(crate) fn find_with(name: &str, own: Option<&OwnPrompts>) -> anyhow::Result<Declared> {
+    let declared = find(name)?;
+    let Some(own) = own else {
+        return Ok(declared);
+    };
+    if declared.spec.prompts.is_empty() {
+        bail!("experiment {name} has no prompts that others could replace: leave --prompts out");
+    }
+    let mut texts = Vec::new();
+    for path in &own.files {
+        let text = std::fs::read_to_string(path)
+            .with_context(|| format!("failed to read the prompt file {}", path.display()))?;
+        texts.push(text);
+    }
+    let files: Vec<PromptFile> = (own.files.iter().zip(&texts))
+        .map(|(path, text)| PromptFile {
+            path,
+            text,
+            format: own.format_of(path),
+        })
+        .collect();
+    Ok(Declared {
+        prompts: PromptSet::parse(&files)?,
+        ..declared
     })
 }
 

@@ -19,7 +19,7 @@ pub(crate) fn run(text: &str) -> anyhow::Result<()> {
     let _lock = store.lock(&format!("{}@{}", request.model, request.revision))?;
     let mut missing = Vec::new();
     for name in &request.experiments {
-        let declared = experiments::find(name)?;
+        let declared = experiments::find_with(name, request.prompts.as_ref())?;
         let key = key::key(&request, &declared);
         match present(&store, &key)? {
             Some(record) => emit(&Event::Committed {

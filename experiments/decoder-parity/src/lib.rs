@@ -22,8 +22,8 @@ impl Experiment for DecoderParity {
         include_str!("../experiment.toml")
     }
 
-    fn prompts_text(&self) -> &'static str {
-        ""
+    fn prompt_texts(&self) -> &'static [&'static str] {
+        &[]
     }
 
     fn passes(&self, _: usize) -> f64 {

@@ -83,6 +83,7 @@ pub(crate) fn measure(session: &mut Session) -> Result<Vec<Sample>, ExperimentEr
             text: String::new(),
             token_ids: reference.ids.clone(),
             special_tokens: 0,
+            tags: Default::default(),
             measures: BTreeMap::new(),
         };
         sample.scalar("error", error(&in_f32)?)?;

@@ -25,8 +25,8 @@ impl Experiment for H25Gain {
         include_str!("../experiment.toml")
     }
 
-    fn prompts_text(&self) -> &'static str {
-        include_str!("../prompts/h25.jsonl")
+    fn prompt_texts(&self) -> &'static [&'static str] {
+        &[include_str!("../../../prompts/h25.jsonl")]
     }
 
     fn passes(&self, n_layers: usize) -> f64 {

@@ -23,7 +23,7 @@
 use std::collections::BTreeSet;
 use std::rc::Rc;
 
-use assay_experiment::{ExperimentError, Session, Tokenised};
+use assay_experiment::{ExperimentError, Session, Tokenised, blank_samples};
 use assay_geometry::{Rows, dot, geometric_mean, kl_divergence, ratio, share_of_top, split};
 use assay_hook_site::{BlockSite, HookSite};
 use assay_record::{PromptSet, Sample};
@@ -94,20 +94,6 @@ pub(crate) fn measure(
     cx.rerun_in_f64(session, &tokens, &mut samples)?;
     cx.clamp(session, &tokens, &mut samples)?;
     Ok(samples)
-}
-
-fn blank_samples(prompts: &PromptSet, tokens: &Tokenised) -> Vec<Sample> {
-    let pairs = prompts.prompts.iter().zip(&tokens.ids);
-    pairs
-        .map(|(prompt, ids)| Sample {
-            unit: prompt.id.clone(),
-            cluster: prompt.category.clone(),
-            text: prompt.text.clone(),
-            token_ids: ids.ids.clone(),
-            special_tokens: ids.special,
-            measures: Default::default(),
-        })
-        .collect()
 }
 
 /// Norms by layer and token.

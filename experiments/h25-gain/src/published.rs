@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use assay_experiment::ExperimentError;
-use assay_record::{PromptSet, RecordError};
+use assay_record::{PromptFile, PromptFormat, PromptSet, RecordError};
 use serde::Deserialize;
 
 const FILE: &str = "golden/published/h25.json";
@@ -141,7 +141,12 @@ pub(crate) fn published() -> Result<Published, ExperimentError> {
 /// Category of each prompt, in the order of the prompt file, which is that of
 /// the published gains by prompt.
 pub(crate) fn categories() -> Result<Vec<String>, ExperimentError> {
-    let text = include_str!("../prompts/h25.jsonl");
-    let set = PromptSet::parse(text, Path::new("prompts/h25.jsonl"))?;
+    let text = include_str!("../../../prompts/h25.jsonl");
+    let file = PromptFile {
+        path: Path::new("prompts/h25.jsonl"),
+        text,
+        format: &PromptFormat::Prompts,
+    };
+    let set = PromptSet::parse(&[file])?;
     Ok(set.prompts.into_iter().map(|p| p.category).collect())
 }

@@ -15,21 +15,20 @@ mod figures;
 mod growth;
 mod ledger;
 mod models;
-mod page;
 mod printed;
 mod relation;
 mod rule;
 mod spec_curve;
-mod verdicts;
 mod within;
 
 use assay_experiment::ExperimentError;
-use assay_record::{ExperimentSpec, ModelRow, NotRun, Record, Summary};
+use assay_experiment::judge::judge;
+use assay_record::{ExperimentSpec, NotRun, Record, Summary};
 
 use across::Body;
+use assay_experiment::page::{Origin, Page, Style};
 use comparisons::Looked;
-use models::{Measured, ModelGains, record_id};
-use page::{Origin, Page, Style};
+use models::{Measured, ModelGains};
 use relation::{POWER, Settings};
 use within::{Within, log_gain};
 
@@ -55,21 +54,10 @@ pub(crate) fn summarise(
     let tests: Vec<Within> = gains().map(|m| log_gain(m, set)).collect();
     let tested: Vec<(&ModelGains, &Within)> = gains().zip(&tests).collect();
 
-    let mut page = Page {
-        summary: Summary::new("h25-gain", spec.clone()),
-    };
+    let mut page = Page::new("h25-gain", spec.clone(), records, not_run)?;
     let near = spec.claim("h25.high-rho-dampens")?.smallest_effect;
     let inert = spec.claim("h25.gain-matters")?.smallest_effect;
     settings(&mut page, set, near, inert)?;
-    for m in &measured {
-        page.summary.models.push(ModelRow {
-            model: m.record.key.model.clone(),
-            revision: m.record.key.revision.clone(),
-            record: record_id(m.record)?,
-            facts: m.record.facts.clone(),
-        });
-    }
-    page.summary.not_run = not_run.to_vec();
 
     // Across models, and the published rule.
     let of_sweep = Body::new(
@@ -109,7 +97,7 @@ pub(crate) fn summarise(
         candidates.push(claims::clamp(&m.gains, &clamp, inert, &clamp::id(m)));
         answers.push(ledger::write(&mut page, m, set)?);
     }
-    verdicts::judge(&mut page, &spec, candidates)?;
+    judge(&mut page, &spec, candidates)?;
     let models: Vec<&ModelGains> = gains().collect();
     within::table(&mut page, &tested)?;
     growth::tables(&mut page, &models);

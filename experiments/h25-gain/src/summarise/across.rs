@@ -8,9 +8,9 @@ use assay_record::Cell;
 use assay_stats::{LeastSquares, StatsError};
 
 use super::models::ModelGains;
-use super::page::{COUNT, GAIN, Origin, P, Page, R, Stat, Style, must, words};
 use super::relation::{Columns, Relation, Scale, Settings, relation};
 use super::rule::FEWEST;
+use assay_experiment::page::{COUNT, GAIN, Origin, P, Page, R, Stat, Style, must, words};
 
 /// One row of the table across models.
 struct Statistic {

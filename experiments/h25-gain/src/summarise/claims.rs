@@ -5,11 +5,11 @@ use assay_stats::Interval;
 
 use super::across::Body;
 use super::models::ModelGains;
-use super::page::{Origin, Stat, shown};
 use super::relation::{Partial, Relation, Scale};
 use super::rule::{is_high, model_word, published_rule};
-use super::verdicts::{Candidate, Finding, Tested};
 use super::within::{Within, log_gain_id};
+use assay_experiment::judge::{Candidate, Finding, Tested};
+use assay_experiment::page::{Origin, Stat, shown};
 
 /// What the publication says of claims that it never tested.
 const NOT_STATED: &str = "not stated";

@@ -5,9 +5,9 @@ use assay_experiment::ExperimentError;
 use assay_stats as stats;
 
 use super::models::Measured;
-use super::page::{COUNT, NOISE, PLAIN, Page, must, words};
 use super::relation::Settings;
 use super::within::{Within, within, write_within};
+use assay_experiment::page::{COUNT, NOISE, PLAIN, Page, must, words};
 
 const MEASURE: &str = "clamp.kl-by-block";
 

@@ -4,10 +4,10 @@ use assay_experiment::ExperimentError;
 use assay_record::{Agreement, Comparison, NotRun};
 use assay_stats as stats;
 
-use super::models::{Measured, ModelGains, slug};
-use super::page::{GAIN, NOISE, Origin, Page};
+use super::models::{Measured, ModelGains};
 use super::relation::Settings;
 use crate::published::{BlockOutputHooks, Published, SixteenModels};
+use assay_experiment::page::{GAIN, NOISE, Origin, Page, slug};
 
 /// Relative rounding of a published gain: two norms, each rounded to the
 /// eleven significant bits of fp16, so half a unit of the last place twice.

@@ -6,13 +6,13 @@ use assay_stats as stats;
 
 use super::across::Body;
 use super::growth;
-use super::models::{Measured, ModelGains, slug};
-use super::page::{COUNT, NOISE, Origin, PLAIN, Page, R, must, shown};
+use super::models::{Measured, ModelGains};
 use super::printed::Applied;
 use super::relation::{Settings, critical_r};
 use super::rule::{PrintedVerdict, published_rule};
 use super::within::log_gain_id;
 use crate::published::{Published, SweepModel};
+use assay_experiment::page::{COUNT, NOISE, Origin, PLAIN, Page, R, must, shown, slug};
 
 /// Writes all four; the numbers of all sections must have been written.
 pub(crate) fn write(

@@ -7,10 +7,10 @@ use assay_stats as stats;
 use super::across::Body;
 use super::ledger::TERMS;
 use super::models::{Measured, ModelGains};
-use super::page::{Page, must, shown};
 use super::relation::Scale;
 use super::spec_curve::Curve;
 use crate::published::SweepModel;
+use assay_experiment::page::{Page, must, shown};
 
 fn axis(label: &str) -> Axis {
     Axis {

@@ -6,10 +6,10 @@ use assay_record::Cell;
 use assay_stats as stats;
 
 use super::models::{Measured, ModelGains};
-use super::page::{GAIN, NOISE, Page, SHARE, Stat, must, words};
 use super::relation::Settings;
 use super::within::{Within, within, write_within};
 use crate::published::SweepModel;
+use assay_experiment::page::{GAIN, NOISE, Page, SHARE, Stat, must, words};
 
 /// A range of blocks: its name in ids, and how many blocks short of L it ends.
 const RANGES: [(&str, usize, &str); 2] = [

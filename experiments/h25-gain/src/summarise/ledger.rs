@@ -14,9 +14,9 @@ use assay_record::Cell;
 use assay_stats as stats;
 
 use super::models::Measured;
-use super::page::{COUNT, GAIN, Page, must, words};
 use super::relation::Settings;
 use super::within::{Within, within, write_within};
+use assay_experiment::page::{COUNT, GAIN, Page, must, words};
 
 /// The terms: ending of the measure, and words.
 pub(crate) const TERMS: [(&str, &str); 5] = [

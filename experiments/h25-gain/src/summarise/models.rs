@@ -3,8 +3,8 @@
 use assay_experiment::ExperimentError;
 use assay_record::{Record, RecordError, Sample};
 
-use super::page::{Origin, must};
 use crate::published::{PythiaSweep, SweepModel};
+use assay_experiment::page::{Origin, must, record_id, slug};
 
 /// The gains of one model under the published definition.
 #[derive(Debug, Clone)]
@@ -214,16 +214,6 @@ impl<'a> Measured<'a> {
     }
 }
 
-pub(crate) fn record_id(record: &Record) -> Result<String, ExperimentError> {
-    record.key.id().map_err(|e| {
-        ExperimentError::Record(RecordError::Malformed {
-            path: record.key.model.clone().into(),
-            kind: "record key",
-            reason: e.to_string(),
-        })
-    })
-}
-
 /// Labels from 0 in order of first appearance.
 pub(crate) fn labels<'n>(names: impl Iterator<Item = &'n str>) -> Vec<usize> {
     let mut seen: Vec<&str> = Vec::new();
@@ -235,13 +225,5 @@ pub(crate) fn labels<'n>(names: impl Iterator<Item = &'n str>) -> Vec<usize> {
                 seen.len() - 1
             }
         })
-        .collect()
-}
-
-/// A name as part of a number id.
-pub(crate) fn slug(name: &str) -> String {
-    let keep = |c: char| c.is_ascii_alphanumeric() || c == '.' || c == '-';
-    name.chars()
-        .map(|c| if keep(c) { c.to_ascii_lowercase() } else { '-' })
         .collect()
 }

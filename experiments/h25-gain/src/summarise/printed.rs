@@ -6,10 +6,10 @@ use assay_stats as stats;
 use assay_stats::Interval;
 
 use super::across::Body;
-use super::page::{COUNT, Origin, P, Page, R, SHARE, Stat, words};
 use super::relation::{POWER, Settings};
 use super::rule::{Printed, published_rule};
 use crate::published::{Published, RhoGain, SweepModel};
+use assay_experiment::page::{COUNT, Origin, P, Page, R, SHARE, Stat, words};
 
 /// Published models whose norm is forced by post-LN: reported, and left out of
 /// audited tests.

@@ -6,7 +6,7 @@ use assay_stats::{
 };
 
 use super::models::{ModelGains, labels};
-use super::page::Stat;
+use assay_experiment::page::Stat;
 
 /// Power at which the detectable correlation is stated.
 pub(crate) const POWER: f64 = 0.8;

@@ -14,8 +14,8 @@ use assay_stats as stats;
 
 use super::across::Body;
 use super::models::{Measured, ModelGains};
-use super::page::{COUNT, GAIN, Page, R, SHARE, Stat, must, words};
 use crate::published::SweepModel;
+use assay_experiment::page::{COUNT, GAIN, Page, R, SHARE, Stat, must, words};
 
 /// Which block, or blocks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

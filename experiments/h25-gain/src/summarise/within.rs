@@ -5,8 +5,8 @@ use assay_stats as stats;
 use assay_stats::{Bca, StatsError, TTest};
 
 use super::models::ModelGains;
-use super::page::{COUNT, GAIN, NOISE, Origin, P, PLAIN, Page, Stat, must, words};
 use super::relation::{POWER, Settings};
+use assay_experiment::page::{COUNT, GAIN, NOISE, Origin, P, PLAIN, Page, Stat, must, words};
 
 /// Resamples of every bootstrap.
 pub(crate) const RESAMPLES: usize = 10_000;

@@ -1,12 +1,15 @@
-//! Writing numbers into the summary.
+//! Writing a summary: numbers under ids, and tables of them.
 
-use assay_experiment::ExperimentError;
-use assay_record::{Cell, Column, Format, Number, Summary, Table, Tolerance};
+use crate::ExperimentError;
+use assay_record::{
+    Cell, Column, ExperimentSpec, Format, ModelRow, NotRun, Number, Record, RecordError, Summary,
+    Table, Tolerance,
+};
 use assay_stats::StatsError;
 
 /// How a number is printed, and when two runs agree on it.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Style {
+pub struct Style {
     format: Format,
     tolerance: Tolerance,
 }
@@ -17,7 +20,7 @@ impl Style {
     }
 
     /// A number that was set and not computed, with the digits it was set with.
-    pub(crate) fn declared(value: f64) -> Self {
+    pub fn declared(value: f64) -> Self {
         let digits = value.to_string();
         let places = digits.split_once('.').map_or(0, |(_, after)| after.len());
         let format = match u8::try_from(places) {
@@ -28,44 +31,48 @@ impl Style {
     }
 
     /// The same print for a number that depends on random draws.
-    pub(crate) const fn drawn(self) -> Self {
+    pub const fn drawn(self) -> Self {
         Self::new(self.format, Tolerance::Statistical)
     }
 }
 
 /// Gains, logs of gains, growths and their spreads.
-pub(crate) const GAIN: Style = Style::new(Format::Fixed(4), Tolerance::Rounding);
+pub const GAIN: Style = Style::new(Format::Fixed(4), Tolerance::Rounding);
 /// Correlations and shares of variance.
-pub(crate) const R: Style = Style::new(Format::Fixed(3), Tolerance::Rounding);
+pub const R: Style = Style::new(Format::Fixed(3), Tolerance::Rounding);
 /// Other measured numbers.
-pub(crate) const PLAIN: Style = Style::new(Format::Significant(3), Tolerance::Rounding);
+pub const PLAIN: Style = Style::new(Format::Significant(3), Tolerance::Rounding);
 /// p values.
-pub(crate) const P: Style = Style::new(Format::PValue, Tolerance::Rounding);
+pub const P: Style = Style::new(Format::PValue, Tolerance::Rounding);
 /// Counts.
-pub(crate) const COUNT: Style = Style::new(Format::Integer, Tolerance::Exact);
+pub const COUNT: Style = Style::new(Format::Integer, Tolerance::Exact);
 /// Counts and shares of values beyond a threshold, which rounding can cross.
-pub(crate) const SHARE: Style = Style::new(Format::Percent, Tolerance::Statistical);
+pub const SHARE: Style = Style::new(Format::Percent, Tolerance::Statistical);
 /// Differences of the size of rounding itself.
-pub(crate) const NOISE: Style = Style::new(Format::Significant(2), Tolerance::Statistical);
+pub const NOISE: Style = Style::new(Format::Significant(2), Tolerance::Statistical);
 
 /// Where a number comes from.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Origin {
+pub struct Origin {
     /// Ids of records.
-    pub(crate) records: Vec<String>,
+    pub records: Vec<String>,
     /// Where it was published.
-    pub(crate) source: Option<String>,
+    pub source: Option<String>,
 }
 
 impl Origin {
-    pub(crate) fn published(source: &str) -> Self {
+    /// Something printed there.
+    #[must_use]
+    pub fn published(source: &str) -> Self {
         Self {
             records: Vec::new(),
             source: Some(source.to_owned()),
         }
     }
 
-    pub(crate) fn record(id: &str) -> Self {
+    /// One record.
+    #[must_use]
+    pub fn record(id: &str) -> Self {
         Self {
             records: vec![id.to_owned()],
             source: None,
@@ -73,7 +80,7 @@ impl Origin {
     }
 
     /// A number from several numbers.
-    pub(crate) fn join<'a>(origins: impl IntoIterator<Item = &'a Origin>) -> Self {
+    pub fn join<'a>(origins: impl IntoIterator<Item = &'a Origin>) -> Self {
         let mut all = Self::default();
         let mut sources: Vec<&str> = Vec::new();
         for origin in origins {
@@ -95,13 +102,17 @@ impl Origin {
 
 /// A number under its id, or the reason why there is none.
 #[derive(Debug, Clone)]
-pub(crate) enum Value {
+pub enum Value {
+    /// The id.
     Id(String),
+    /// The reason.
     None(String),
 }
 
 impl Value {
-    pub(crate) fn cell(&self) -> Cell {
+    /// As a cell of a table.
+    #[must_use]
+    pub fn cell(&self) -> Cell {
         match self {
             Value::Id(id) => Cell::Number(id.clone()),
             Value::None(reason) => Cell::Missing(reason.clone()),
@@ -109,7 +120,7 @@ impl Value {
     }
 
     /// The number's placeholder, or words that say why there is none.
-    pub(crate) fn text(&self) -> String {
+    pub fn text(&self) -> String {
         match self {
             Value::Id(id) => shown(id),
             Value::None(reason) => format!("(none: {reason})"),
@@ -118,29 +129,76 @@ impl Value {
 }
 
 /// The placeholder of a number.
-pub(crate) fn shown(id: &str) -> String {
+pub fn shown(id: &str) -> String {
     format!("{{{id}}}")
 }
 
 /// A statistic, or why it has no value on these data.
-pub(crate) type Stat<T> = Result<T, StatsError>;
+pub type Stat<T> = Result<T, StatsError>;
 
 /// A statistic that must have a value; `what` is named if it has none.
-pub(crate) fn must<T>(what: &str, value: Stat<T>) -> Result<T, ExperimentError> {
+pub fn must<T>(what: &str, value: Stat<T>) -> Result<T, ExperimentError> {
     value.map_err(|e| ExperimentError::Statistic {
         what: what.to_owned(),
         reason: e.to_string(),
     })
 }
 
+/// The id of a record.
+///
+/// # Errors
+/// The key cannot be written.
+pub fn record_id(record: &Record) -> Result<String, ExperimentError> {
+    record.key.id().map_err(|e| {
+        ExperimentError::Record(RecordError::Malformed {
+            path: record.key.model.clone().into(),
+            kind: "record key",
+            reason: e.to_string(),
+        })
+    })
+}
+
+/// A name as part of a number id.
+#[must_use]
+pub fn slug(name: &str) -> String {
+    let keep = |c: char| c.is_ascii_alphanumeric() || c == '.' || c == '-';
+    name.chars()
+        .map(|c| if keep(c) { c.to_ascii_lowercase() } else { '-' })
+        .collect()
+}
+
 /// The summary while it is being written.
-pub(crate) struct Page {
-    pub(crate) summary: Summary,
+pub struct Page {
+    /// What is written so far.
+    pub summary: Summary,
 }
 
 impl Page {
+    /// A page that names the models measured and those not.
+    ///
+    /// # Errors
+    /// A record whose key cannot be written.
+    pub fn new(
+        experiment: &str,
+        spec: ExperimentSpec,
+        records: &[Record],
+        not_run: &[NotRun],
+    ) -> Result<Self, ExperimentError> {
+        let mut summary = Summary::new(experiment, spec);
+        for record in records {
+            summary.models.push(ModelRow {
+                model: record.key.model.clone(),
+                revision: record.key.revision.clone(),
+                record: record_id(record)?,
+                facts: record.facts.clone(),
+            });
+        }
+        summary.not_run = not_run.to_vec();
+        Ok(Self { summary })
+    }
+
     /// Adds a number and returns its id.
-    pub(crate) fn put(
+    pub fn put(
         &mut self,
         id: &str,
         what: &str,
@@ -160,7 +218,7 @@ impl Page {
     }
 
     /// Adds a statistic that the data may not allow.
-    pub(crate) fn try_put(
+    pub fn try_put(
         &mut self,
         id: &str,
         what: &str,
@@ -175,7 +233,7 @@ impl Page {
     }
 
     /// The number under `id` where it was written, else `reason`.
-    pub(crate) fn value(&self, id: &str, reason: &str) -> Value {
+    pub fn value(&self, id: &str, reason: &str) -> Value {
         if self.summary.numbers.contains_key(id) {
             Value::Id(id.to_owned())
         } else {
@@ -184,12 +242,12 @@ impl Page {
     }
 
     /// The number under `id` as a cell.
-    pub(crate) fn cell(&self, id: &str, reason: &str) -> Cell {
+    pub fn cell(&self, id: &str, reason: &str) -> Cell {
         self.value(id, reason).cell()
     }
 
     /// Adds a table; columns whose title starts with '#' are numeric.
-    pub(crate) fn table(
+    pub fn table(
         &mut self,
         id: &str,
         title: &str,
@@ -211,6 +269,7 @@ impl Page {
     }
 }
 
-pub(crate) fn words(text: impl Into<String>) -> Cell {
+/// A cell of words.
+pub fn words(text: impl Into<String>) -> Cell {
     Cell::Text(text.into())
 }

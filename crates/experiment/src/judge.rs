@@ -6,43 +6,56 @@
 
 use std::collections::BTreeMap;
 
-use assay_experiment::ExperimentError;
+use crate::ExperimentError;
 use assay_record::{ClaimVerdict, Direction, ExperimentSpec, Verdict};
 use assay_stats as stats;
 use assay_stats::{Evidence, Interval};
 
-use super::page::{Origin, P, Page, must, shown};
+use crate::page::{Origin, P, Page, must, shown};
 
 /// A claim on one body of data, before Holm's correction.
-pub(crate) struct Candidate {
-    pub(crate) claim: &'static str,
+pub struct Candidate {
+    /// Id of the claim in experiment.toml.
+    pub claim: &'static str,
     /// Claims of one family are corrected together on each body of data.
-    pub(crate) body: &'static str,
-    pub(crate) data: String,
-    pub(crate) as_published: String,
-    pub(crate) finding: Finding,
+    pub body: &'static str,
+    /// The data it is judged on, in words.
+    pub data: String,
+    /// What the published rule says of them.
+    pub as_published: String,
+    /// What there is to judge.
+    pub finding: Finding,
 }
 
 /// What there is to judge.
-pub(crate) enum Finding {
+pub enum Finding {
+    /// An estimate and its test.
     Tested(Tested),
     /// No test: the verdict and why.
     Settled(Verdict, String),
 }
 
 /// An estimate with its interval and its p before correction.
-pub(crate) struct Tested {
+pub struct Tested {
     /// Id under which `.holm-p` is written.
-    pub(crate) id: String,
-    pub(crate) estimate: f64,
-    pub(crate) interval: Interval,
-    pub(crate) p: f64,
-    pub(crate) because: String,
-    pub(crate) origin: Origin,
+    pub id: String,
+    /// On a scale where no effect is 0.
+    pub estimate: f64,
+    /// At level 1 - alpha.
+    pub interval: Interval,
+    /// Two-sided.
+    pub p: f64,
+    /// Why, with numbers as `{id}` placeholders.
+    pub because: String,
+    /// Records or publication that it rests on.
+    pub origin: Origin,
 }
 
 /// Corrects within families, judges, and writes the verdicts in order.
-pub(crate) fn judge(
+///
+/// # Errors
+/// A claim that is not declared; evidence that is no number.
+pub fn judge(
     page: &mut Page,
     spec: &ExperimentSpec,
     candidates: Vec<Candidate>,
