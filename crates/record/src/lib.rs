@@ -23,6 +23,6 @@ pub use sample::{Measure, ModelFacts, Record, Sample};
 pub use spec::{Claim, Direction, ExperimentSpec, Prompt, PromptFile, PromptFormat, PromptSet};
 pub use store::{Store, UnitLock, write_atomically};
 pub use summary::{
-    Agreement, Axis, Bar, Cell, ClaimVerdict, Column, Comparison, Erratum, Figure, Format, Line,
-    ModelRow, NotRun, Number, Panel, Plot, Point, Summary, Table, Tolerance, Verdict,
+    Agreement, Axis, Bar, Cell, ClaimVerdict, Column, Comparison, Erratum, Figure, Fit, Format,
+    Line, ModelRow, NotRun, Number, Panel, Plot, Point, Summary, Table, Tolerance, Verdict,
 };

@@ -189,13 +189,12 @@ pub struct Axis {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Plot {
-    /// Points with error bars and names; `fit` is (slope, intercept) of a line
-    /// through them.
+    /// Points with error bars and names, and lines fitted to them.
     Points {
         /// The points.
         points: Vec<Point>,
-        /// Slope and intercept of a fitted line, drawn across the points.
-        fit: Option<(f64, f64)>,
+        /// Fitted lines, each drawn across its points.
+        fits: Vec<Fit>,
     },
     /// Horizontal bars, one a name, growing from `origin`.
     Bars {
@@ -213,6 +212,8 @@ pub enum Plot {
     HeatMap {
         /// The matrix.
         values: Vec<Vec<f64>>,
+        /// What the colours stand for, with its unit.
+        label: String,
     },
     /// Bar heights over equal bins between `low` and `high`, and marks.
     Histogram {
@@ -245,12 +246,30 @@ pub struct Point {
     pub record: Option<String>,
 }
 
+/// A fitted line.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Fit {
+    /// What was fitted.
+    pub label: String,
+    /// Points that it was fitted to and is coloured as; all, in ink, if left
+    /// out.
+    pub group: Option<String>,
+    /// Change of y for a change of x by 1.
+    pub slope: f64,
+    /// y at x = 0.
+    pub intercept: f64,
+}
+
 /// A bar.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Bar {
     /// Name beside the bar.
     pub label: String,
+    /// Where it begins, if not at the plot's origin: the bars of a waterfall
+    /// begin where the one before ends.
+    pub start: Option<f64>,
     /// Where it ends.
     pub value: f64,
     /// Half length of the error bar.

@@ -7,8 +7,8 @@ mod fixture;
 use std::path::Path;
 
 use assay_record::{
-    Cell, Column, Direction, ExperimentSpec, Format, Number, PromptSet, RecordError, Summary,
-    Table, Tolerance,
+    Cell, Column, Direction, ExperimentSpec, Format, Number, PromptFile, PromptFormat, PromptSet,
+    RecordError, Summary, Table, Tolerance,
 };
 
 #[test]
@@ -46,7 +46,7 @@ falsified-by = "f"
 unit = "model"
 dtype = "f32"
 sites = ["blocks.*.hook_resid_post"]
-prompts = "prompts.jsonl"
+prompts = ["prompts.jsonl"]
 seed = 1
 alpha = 0.05
 models = ["tiny"]
@@ -152,6 +152,45 @@ fn prompts_are_whole_and_told_apart() {
     check_prompts(&a.replace("category", "kind"), "unknown field `kind`");
     check_prompts(r#"{"id": "a", "category": "c"}"#, "missing field `text`");
     check_prompts(&format!("{a}\n{a} trailing"), "line 2: trailing characters");
+}
+
+#[test]
+fn a_users_texts_are_named_by_file_and_line() {
+    let lines = PromptFile {
+        path: Path::new("folder/notes.txt"),
+        text: "one\n\ntwo\n",
+        format: &PromptFormat::Lines,
+    };
+    let field = PromptFormat::Field("body".to_owned());
+    let records = |text| PromptFile {
+        path: Path::new("mail.jsonl"),
+        text,
+        format: &field,
+    };
+    let set = PromptSet::parse(&[lines, records(r#"{"body": "three", "n": 1}"#)]).unwrap();
+    let found: Vec<_> = (set.prompts.iter())
+        .map(|p| (p.id.as_str(), p.category.as_str(), p.text.as_str()))
+        .collect();
+    let expected = [
+        ("notes-1", "notes", "one"),
+        ("notes-3", "notes", "two"),
+        ("mail-1", "mail", "three"),
+    ];
+    assert_eq!(found, expected);
+    assert_eq!(set.values_of("set"), ["notes", "mail"]);
+    assert_eq!(set.with_tag("set", "mail").prompts, set.prompts[2..]);
+    for (text, words) in [
+        (
+            r#"{"n": 1}"#,
+            "mail.jsonl is not a readable prompt file: line 1: there is no field body",
+        ),
+        (r#"{"body": 1}"#, "line 1: field body is not a text"),
+    ] {
+        let error = PromptSet::parse(&[records(text)]).unwrap_err().to_string();
+        assert!(error.contains(words), "{error}");
+    }
+    let twice = PromptSet::parse(&[lines, lines]).unwrap_err().to_string();
+    assert!(twice.contains("prompt notes-1 is given twice"), "{twice}");
 }
 
 fn number(value: f64) -> Number {

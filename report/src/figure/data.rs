@@ -46,7 +46,7 @@ fn rows(panel: &Panel) -> Vec<Row<'_>> {
     });
     let mut rows: Vec<_> = references.collect();
     match &panel.plot {
-        Plot::Points { points, fit } => {
+        Plot::Points { points, fits } => {
             rows.extend(points.iter().map(|p| Row {
                 series: &p.group,
                 label: &p.label,
@@ -57,11 +57,12 @@ fn rows(panel: &Panel) -> Vec<Row<'_>> {
                 record: p.record.as_deref().unwrap_or_default(),
                 ..of("point")
             }));
-            if let Some((slope, intercept)) = fit {
-                for (label, value) in [("slope", slope), ("intercept", intercept)] {
+            for fit in fits {
+                for (label, value) in [("slope", fit.slope), ("intercept", fit.intercept)] {
                     rows.push(Row {
+                        series: &fit.label,
                         label,
-                        value: Some(*value),
+                        value: Some(value),
                         ..of("fit")
                     });
                 }
@@ -75,6 +76,7 @@ fn rows(panel: &Panel) -> Vec<Row<'_>> {
             rows.extend(bars.iter().map(|b| Row {
                 series: &b.group,
                 label: &b.label,
+                x: b.start,
                 low: b.error.map(|e| b.value - e),
                 high: b.error.map(|e| b.value + e),
                 value: Some(b.value),
@@ -91,14 +93,16 @@ fn rows(panel: &Panel) -> Vec<Row<'_>> {
                 ..of("line")
             })
         })),
-        Plot::HeatMap { values } => rows.extend(values.iter().enumerate().flat_map(|(y, line)| {
-            line.iter().enumerate().map(move |(x, value)| Row {
-                x: Some(x as f64),
-                y: Some(y as f64),
-                value: Some(*value),
-                ..of("cell")
-            })
-        })),
+        Plot::HeatMap { values, .. } => {
+            rows.extend(values.iter().enumerate().flat_map(|(y, line)| {
+                line.iter().enumerate().map(move |(x, value)| Row {
+                    x: Some(x as f64),
+                    y: Some(y as f64),
+                    value: Some(*value),
+                    ..of("cell")
+                })
+            }))
+        }
         Plot::Histogram {
             low,
             high,

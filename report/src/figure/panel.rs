@@ -136,7 +136,8 @@ pub(super) fn draw(
     };
     area.top += title(sheet, panel, area, letter)?;
     area.top += legend(sheet, panel, area, looks)?;
-    if let Plot::HeatMap { values } = &panel.plot {
+    if let Plot::HeatMap { values, label } = &panel.plot {
+        area.top += scale_label(sheet, label, area)?;
         area.right -= cells::color_bar(sheet, values, area)?;
     }
     let frame = axes(sheet, panel, area)?;
@@ -166,6 +167,15 @@ fn title(
         top += rect.height();
     }
     Ok(top - area.top + 10)
+}
+
+/// Says above a heat map's colour bar what its colours stand for, and returns
+/// the height of the words.
+fn scale_label(sheet: &Sheet<'_>, label: &str, area: Rect) -> Result<i32, PanelError> {
+    let words = pen::clipped(sheet, &style::settable(label), NOTE, area.width())?;
+    let rect = Rect::at(area.left, area.top, (area.width(), NOTE * 5 / 4));
+    pen::text(sheet, &words, NOTE, INK, rect, HPos::Right)?;
+    Ok(rect.height() + 10)
 }
 
 /// Sets the legend where there is more than one series, and returns its

@@ -1,6 +1,6 @@
 //! What stands inside the axes.
 
-use assay_record::{Bar, Line, Panel, Plot, Point};
+use assay_record::{Bar, Fit, Line, Panel, Plot, Point};
 use plotters::style::text_anchor::HPos;
 
 use super::cells;
@@ -27,13 +27,13 @@ pub(super) fn draw(
     room: &mut Room,
 ) -> Result<(), PanelError> {
     match &panel.plot {
-        Plot::Points { points, fit } => {
+        Plot::Points { points, fits } => {
             references(sheet, panel, frame, room)?;
             if points.is_empty() {
                 return empty(sheet, frame);
             }
-            if let Some(fit) = fit {
-                fitted(sheet, panel, *fit, points, frame, room)?;
+            for fit in fits {
+                fitted(sheet, panel, (fit, points), frame, looks, room)?;
             }
             scatter(sheet, points, frame, looks, room)
         }
@@ -57,7 +57,7 @@ pub(super) fn draw(
             }
             Ok(())
         }
-        Plot::HeatMap { values } => cells::heat(sheet, values, frame),
+        Plot::HeatMap { values, .. } => cells::heat(sheet, values, frame),
         Plot::Histogram {
             low, high, counts, ..
         } => {
@@ -167,17 +167,22 @@ fn beside_vertical(room: &mut Room, x: i32, inside: Rect, size: (i32, i32)) -> O
     room.choose(candidates.collect::<Vec<_>>())
 }
 
-/// The fitted line across the range of the points.
+/// Was the line fitted to this point?
+pub(super) fn covers(fit: &Fit, point: &Point) -> bool {
+    fit.group.as_ref().is_none_or(|group| *group == point.group)
+}
+
+/// A fitted line across the range of its points.
 fn fitted(
     sheet: &Sheet<'_>,
     panel: &Panel,
-    (slope, intercept): (f64, f64),
-    points: &[Point],
+    (fit, points): (&Fit, &[Point]),
     frame: &Frame<'_, '_>,
+    looks: &Looks,
     room: &mut Room,
 ) -> Result<(), PanelError> {
     let steps = if panel.x.log || panel.y.log { 60 } else { 1 };
-    let xs = || points.iter().map(|p| p.x);
+    let xs = || points.iter().filter(|p| covers(fit, p)).map(|p| p.x);
     let low = xs().fold(f64::INFINITY, f64::min);
     let high = xs().fold(f64::NEG_INFINITY, f64::max);
     // On a logarithmic axis a straight line is a curve, so it is drawn in
@@ -188,7 +193,7 @@ fn fitted(
     };
     let path: Vec<_> = (0..=steps)
         .map(|i| low + (high - low) * f64::from(i) / f64::from(steps))
-        .map(|x| (x, slope * x + intercept))
+        .map(|x| (x, fit.slope * x + fit.intercept))
         .filter(|(_, y)| visible(*y))
         .map(|(x, y)| frame.at(x, y))
         .collect();
@@ -197,7 +202,11 @@ fn fitted(
             room.take_line(*from, *to);
         }
     }
-    Ok(pen::line(sheet, path, INK, STROKE)?)
+    let color = match &fit.group {
+        Some(group) => looks.get(group).0,
+        None => INK,
+    };
+    Ok(pen::line(sheet, path, color, STROKE)?)
 }
 
 fn scatter(
@@ -274,7 +283,7 @@ fn horizontal(
     let middles: Vec<f64> = frame.y.ticks.iter().map(|(at, _)| *at).collect();
     for (bar, middle) in bars.iter().zip(middles) {
         let (color, shape) = looks.get(&bar.group);
-        let (from, top) = frame.at(origin, middle + HALF);
+        let (from, top) = frame.at(bar.start.unwrap_or(origin), middle + HALF);
         let (to, bottom) = frame.at(bar.value, middle - HALF);
         let rect = Rect {
             left: from.min(to),

@@ -6,6 +6,7 @@ use super::cells;
 use super::panel::PanelError;
 use super::pen::{self, Sheet};
 use super::place::Rect;
+use super::plots;
 use super::scale::Scale;
 use super::style::{self, TICK};
 
@@ -37,10 +38,11 @@ pub(super) fn scales(
     };
     let margin = RANGE_MARGIN;
     let (x, y) = match &panel.plot {
-        Plot::Points { points, fit } => {
-            let fitted = fit
-                .iter()
-                .flat_map(|(slope, intercept)| points.iter().map(move |p| slope * p.x + intercept));
+        Plot::Points { points, fits } => {
+            let fitted = fits.iter().flat_map(|fit| {
+                let covered = points.iter().filter(|p| plots::covers(fit, p));
+                covered.map(|p| fit.slope * p.x + fit.intercept)
+            });
             let fitted = fitted.filter(|y| !panel.y.log || *y > 0.0);
             let ys = points
                 .iter()
@@ -55,7 +57,7 @@ pub(super) fn scales(
         Plot::Bars { bars, origin } => {
             let xs = bars
                 .iter()
-                .flat_map(|b| spread(b.value, b.error, panel.x.log))
+                .flat_map(|b| spread(b.value, b.error, panel.x.log).chain(b.start))
                 .chain(references())
                 .chain([*origin]);
             let width = (f64::from(area.width()) * NAME_SHARE) as i32;
@@ -82,7 +84,7 @@ pub(super) fn scales(
                 Scale::new(ys, panel.y.log, margin, Y_TICKS)?,
             )
         }
-        Plot::HeatMap { values } => {
+        Plot::HeatMap { values, .. } => {
             let columns = cells::columns(values)?;
             if panel.x.log || panel.y.log {
                 return Err(

@@ -1,7 +1,7 @@
 //! The figures of the section.
 
 use assay_experiment::ExperimentError;
-use assay_record::{Axis, Bar, Figure, Line, Panel, Plot, Point};
+use assay_record::{Axis, Bar, Figure, Fit, Line, Panel, Plot, Point};
 use assay_stats as stats;
 
 use super::across::Body;
@@ -87,6 +87,7 @@ pub(crate) fn notebook(
             } else {
                 format!("{}*", m.name)
             },
+            start: None,
             value: m.mean,
             error: Some(m.sd_population),
             group: if m.mean < 1.0 {
@@ -114,12 +115,18 @@ pub(crate) fn notebook(
         let id = sweep.number_id(Scale::Raw, what);
         page.summary.numbers.get(&id).map(|n| n.value)
     };
-    let fit = value("slope").zip(value("intercept"));
-    let scatter = |title: &str, points, fit, y_lines, note| Panel {
+    let fits = value("slope").zip(value("intercept"));
+    let fits = fits.map(|(slope, intercept)| Fit {
+        label: sweep.data.to_owned(),
+        group: None,
+        slope,
+        intercept,
+    });
+    let scatter = |title: &str, points, fits, y_lines, note| Panel {
         title: title.to_owned(),
         x: axis("head density rho = H / d_head"),
         y: axis("gain G of block L-2"),
-        plot: Plot::Points { points, fit },
+        plot: Plot::Points { points, fits },
         y_lines,
         note,
     };
@@ -127,7 +134,7 @@ pub(crate) fn notebook(
         scatter(
             "Gain against head density",
             named,
-            None,
+            Vec::new(),
             at_one(),
             String::new(),
         ),
@@ -142,7 +149,7 @@ pub(crate) fn notebook(
         scatter(
             "Line through the published models",
             plain,
-            fit,
+            fits.into_iter().collect(),
             Vec::new(),
             note,
         ),
