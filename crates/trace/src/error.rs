@@ -40,6 +40,18 @@ pub enum TraceError {
         /// How many there are.
         prompts: usize,
     },
+    /// A function of the logits that has no gradient.
+    #[error("the objective {reason}; give a scalar made from the logits")]
+    Objective {
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A gradient was cut on the way back.
+    #[error("no gradient reaches {site}: some operation after it cannot be gone back through")]
+    NoGradient {
+        /// Where.
+        site: HookSite,
+    },
     /// The file could not be written.
     #[error("cannot write {path}: {reason}")]
     Write {

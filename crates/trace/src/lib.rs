@@ -1,16 +1,18 @@
-//! Recording and editing activations: a pass with named sites goes in, a
-//! [`Trace`] comes out.
+//! Recording and editing activations, and gradients with respect to them: a
+//! pass with named sites goes in, a [`Trace`] comes out.
 //!
 //! TransformerLens and pyvene have both shipped hooks that silently did
 //! nothing; here a pattern that matches no site, or an edit that was never
 //! reached, is an error.
 
 mod error;
+mod gradient;
 mod observe;
 mod record;
 mod trace;
 
 pub use error::TraceError;
+pub use gradient::gradients;
 pub use observe::{BlockFacts, MlpReads, NormSees, NormsStand, PositionEnters, observe};
 pub use record::{Edit, Stage, record, record_blocks, select_sites};
 pub use trace::Trace;

@@ -131,7 +131,7 @@ pub fn record_blocks(
     Ok((Trace::new(pack.clone(), recorder.values), resid))
 }
 
-fn no_such_site(decoder: &Decoder, pattern: &str) -> TraceError {
+pub(crate) fn no_such_site(decoder: &Decoder, pattern: &str) -> TraceError {
     TraceError::NoSuchSite {
         pattern: pattern.to_owned(),
         model_type: decoder.config().model_type.clone(),

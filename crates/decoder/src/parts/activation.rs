@@ -3,7 +3,7 @@
 use assay_checkpoint::Activation;
 use candle_core::Tensor;
 
-use super::elementwise::{PairFn, Pairs, RowFn, Rows, on_cpu};
+use super::elementwise::{PairFn, Pairs, RowFn, Rows, own_kernels};
 use super::real::Real;
 use crate::DecoderError;
 
@@ -79,7 +79,7 @@ fn gate<T: Real>(r: &mut [T], other: &[T], f: impl Fn(T) -> T) {
 
 /// act(x); on the CPU over `x` itself, which nobody else may hold.
 pub(crate) fn activate(kind: Activation, x: Tensor) -> Result<Tensor, DecoderError> {
-    if on_cpu(&x) {
+    if own_kernels(&x) {
         x.inplace_op1(&Rows {
             name: "activation",
             f: Act(kind),
@@ -100,7 +100,7 @@ pub(crate) fn gate_by(
     x: Tensor,
     linear: &Tensor,
 ) -> Result<Tensor, DecoderError> {
-    if !on_cpu(&x) {
+    if !own_kernels(&x) {
         return Ok((activate(kind, x)? * linear)?);
     }
     x.inplace_op2(

@@ -7,9 +7,11 @@ use rayon::prelude::*;
 
 use super::real::Real;
 
-/// Do this crate's own CPU kernels serve the tensor?
-pub(crate) fn on_cpu(x: &Tensor) -> bool {
-    x.device().is_cpu() && matches!(x.dtype(), DType::F32 | DType::F64)
+/// Do this crate's own CPU kernels serve the tensor? They have no backward, and
+/// some work in place: a tensor on the way from a variable goes through the
+/// tensor library's operations, which keep its gradient.
+pub(crate) fn own_kernels(x: &Tensor) -> bool {
+    x.device().is_cpu() && matches!(x.dtype(), DType::F32 | DType::F64) && !x.track_op()
 }
 
 /// Rows a rayon task takes at a time: big enough to hide the hand-over.

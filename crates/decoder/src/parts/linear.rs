@@ -5,7 +5,7 @@ use candle_core::{
 use gemm::Parallelism;
 use rayon::prelude::*;
 
-use super::elementwise::{on_cpu, rows_per_task, span};
+use super::elementwise::{own_kernels, rows_per_task, span};
 use super::real::Real;
 use crate::DecoderError;
 
@@ -54,7 +54,7 @@ impl Linear {
         }
         let w = &self.weight()?;
         Ok(match &self.b {
-            Some(b) if on_cpu(x) => x.contiguous()?.apply_op3_no_bwd(w, b, &Affine)?,
+            Some(b) if own_kernels(x) => x.contiguous()?.apply_op3_no_bwd(w, b, &Affine)?,
             Some(b) => x.matmul(w)?.broadcast_add(b)?,
             None => x.matmul(w)?,
         })

@@ -6,7 +6,7 @@ use candle_core::{
 };
 use rayon::prelude::*;
 
-use super::elementwise::{Loop, on_cpu, rows_per_task, span, vectorised};
+use super::elementwise::{Loop, own_kernels, rows_per_task, span, vectorised};
 use super::load::{Load, TensorKind};
 use super::real::Real;
 use crate::DecoderError;
@@ -87,7 +87,7 @@ impl Norm {
 
     /// x [rows, d_model] -> norm(x) * gain + bias [rows, d_model].
     pub(crate) fn forward(&self, x: &Tensor) -> Result<Tensor, DecoderError> {
-        if !on_cpu(x) {
+        if !own_kernels(x) {
             return self.affine(&self.normalize(x, &self.scale(x)?)?);
         }
         let x = x.contiguous()?;
@@ -124,7 +124,7 @@ impl Norm {
 
     /// sqrt(var + eps), or the root mean square [rows, 1].
     fn scale(&self, x: &Tensor) -> Result<Tensor, DecoderError> {
-        if on_cpu(x) {
+        if own_kernels(x) {
             return Ok(x.contiguous()?.apply_op1_no_bwd(&Scale {
                 kind: self.kind,
                 eps: self.eps,
@@ -140,7 +140,7 @@ impl Norm {
 
     fn centred(&self, x: &Tensor) -> Result<Tensor, DecoderError> {
         Ok(match self.kind {
-            NormKind::LayerNorm if on_cpu(x) => x.contiguous()?.apply_op1_no_bwd(&Centre)?,
+            NormKind::LayerNorm if own_kernels(x) => x.contiguous()?.apply_op1_no_bwd(&Centre)?,
             NormKind::LayerNorm => x.broadcast_sub(&x.mean_keepdim(D::Minus1)?)?,
             NormKind::RmsNorm => x.clone(),
         })

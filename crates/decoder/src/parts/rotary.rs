@@ -4,7 +4,7 @@ use candle_core::{
 };
 use rayon::prelude::*;
 
-use super::elementwise::{Loop, on_cpu, rows_per_task, span, vectorised};
+use super::elementwise::{Loop, own_kernels, rows_per_task, span, vectorised};
 use super::real::Real;
 use crate::{DecoderError, Pack};
 
@@ -85,7 +85,7 @@ impl Rotary {
     /// x [rows, heads, d_head] -> the same, its first `dim` dimensions rotated
     /// in pairs, contiguous.
     pub(crate) fn apply(&self, x: &Tensor) -> Result<Tensor, DecoderError> {
-        if on_cpu(x) {
+        if own_kernels(x) {
             return Ok(x.apply_op3_no_bwd(&self.cos, &self.sin, &Rotate(self.pairs))?);
         }
         let half = self.cos.dim(1)?;

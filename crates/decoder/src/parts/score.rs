@@ -4,7 +4,7 @@ use assay_checkpoint::{DecoderConfig, Position};
 use candle_core::{CpuStorage, D, DType, InplaceOp1, Layout, Result as CandleResult, Tensor, bail};
 use rayon::prelude::*;
 
-use super::elementwise::{Loop, on_cpu, rows_per_task, span, vectorised};
+use super::elementwise::{Loop, own_kernels, rows_per_task, span, vectorised};
 use super::real::Real;
 use crate::DecoderError;
 
@@ -42,7 +42,7 @@ impl Rules {
     /// Products [head, query, key] -> scores, in place on the CPU; the first
     /// query stands at position `past`.
     pub(crate) fn score(&self, products: Tensor, past: usize) -> Result<Tensor, DecoderError> {
-        if on_cpu(&products) {
+        if own_kernels(&products) {
             products.inplace_op1(&Squares {
                 f: Score { rules: self },
                 past,
@@ -101,15 +101,21 @@ fn alibi_slopes(heads: usize) -> Vec<f32> {
 /// Scores [head, query, key] -> pattern, softmax over the keys; in place on
 /// the CPU.
 pub(crate) fn softmax(scores: Tensor) -> Result<Tensor, DecoderError> {
-    if on_cpu(&scores) {
+    if own_kernels(&scores) {
         scores.inplace_op1(&Squares {
             f: Softmax,
             past: 0,
         })?;
         return Ok(scores);
     }
-    let shifted = scores.broadcast_sub(&scores.max_keepdim(D::Minus1)?)?;
-    let e = shifted.to_dtype(DType::F32)?.exp()?;
+    // The pattern does not depend on what is taken off, so no gradient goes
+    // through the maximum.
+    let max = scores.detach().max_keepdim(D::Minus1)?;
+    let shifted = scores.broadcast_sub(&max)?;
+    let e = match scores.dtype() {
+        DType::F16 | DType::BF16 => shifted.to_dtype(DType::F32)?.exp()?,
+        _ => shifted.exp()?,
+    };
     let pattern = e.broadcast_div(&e.sum_keepdim(D::Minus1)?)?;
     Ok(pattern.to_dtype(scores.dtype())?)
 }
