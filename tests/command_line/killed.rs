@@ -63,7 +63,7 @@ fn while_the_first_model_is_measured() {
     check_kills(&[
         ("plan:", 1, 0),
         ("checking hashes", 1, 0),
-        ("h25-gain: pass", 1, 0),
+        ("pass of", 1, 0),
         ("gain clamp", 1, 0),
         ("gain clamp", 1, 10),
     ]);

@@ -9,6 +9,7 @@ mod damaged;
 mod disk;
 mod held;
 mod killed;
+mod prompts;
 mod reproduce;
 mod trace;
 mod two_runs;

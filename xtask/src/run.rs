@@ -75,5 +75,8 @@ fn own_prompts(files: &[PathBuf], field: Option<&str>) -> anyhow::Result<Option<
         Some(field) => PromptFormat::Field(field.to_owned()),
         None => PromptFormat::Prompts,
     };
-    Ok(Some(OwnPrompts { files: paths, json }))
+    let own = OwnPrompts { files: paths, json };
+    // A fault of theirs is said before any model is touched.
+    own.read()?;
+    Ok(Some(own))
 }

@@ -6,7 +6,7 @@ use assay_checkpoint::{Checkpoint, TokenIds};
 use assay_decoder::{Decoder, Pack, Placement};
 use assay_hook_site::{HookSite, SitePattern};
 use assay_record::{PromptSet, Sample};
-use assay_trace::{Trace, record, select_sites};
+use assay_trace::{Trace, record_telling, select_sites};
 use candle_core::DType;
 
 use crate::ExperimentError;
@@ -178,7 +178,19 @@ impl<'a> Session<'a> {
             Some(trace) => trace,
             None => {
                 self.passes += 1;
-                Rc::new(record(&self.decoder, pack, &planned.sites, Vec::new())?)
+                let progress = &mut *self.progress;
+                let stage = format!("pass of {} tokens", pack.tokens());
+                let tell = &mut |done: usize, total: usize| {
+                    progress(&stage, done as u64, total as u64);
+                };
+                let sites = &planned.sites;
+                Rc::new(record_telling(
+                    &self.decoder,
+                    pack,
+                    sites,
+                    Vec::new(),
+                    tell,
+                )?)
             }
         };
         if planned.waiting > 0 {

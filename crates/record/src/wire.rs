@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::{PromptFile, PromptFormat, PromptSet, RecordError};
+
 /// An error and its causes in one line, for [`Event::Failed`] and the user's
 /// terminal. Words of a cause that stand in the line already are not said
 /// again: most errors of assay quote the system's word themselves.
@@ -53,17 +55,35 @@ pub struct OwnPrompts {
     /// The files, in order. One that ends in .txt holds one text a line.
     pub files: Vec<PathBuf>,
     /// How the other files hold them: whole prompts, or texts in a field.
-    pub json: crate::PromptFormat,
+    pub json: PromptFormat,
 }
 
 impl OwnPrompts {
-    /// How a file holds its prompts.
-    #[must_use]
-    pub fn format_of(&self, path: &std::path::Path) -> &crate::PromptFormat {
-        match path.extension() {
-            Some(e) if e == "txt" => &crate::PromptFormat::Lines,
-            _ => &self.json,
+    /// The prompts of the files.
+    ///
+    /// # Errors
+    /// A file that cannot be read; as [`PromptSet::parse`].
+    pub fn read(&self) -> Result<PromptSet, RecordError> {
+        let mut texts = Vec::new();
+        for path in &self.files {
+            let text = std::fs::read_to_string(path).map_err(|source| RecordError::Io {
+                action: "read",
+                path: path.clone(),
+                source,
+            })?;
+            texts.push(text);
         }
+        let files: Vec<PromptFile> = (self.files.iter().zip(&texts))
+            .map(|(path, text)| PromptFile {
+                path,
+                text,
+                format: match path.extension() {
+                    Some(e) if e == "txt" => &PromptFormat::Lines,
+                    _ => &self.json,
+                },
+            })
+            .collect();
+        PromptSet::parse(&files)
     }
 }
 
@@ -111,7 +131,7 @@ pub struct SummariseRequest {
 pub enum Event {
     /// Work in progress; `total` units of which `done` are behind.
     Progress {
-        /// What is being done: "loading", "h25-gain: pass"….
+        /// What is being done: "loading", "pass of 402 tokens"….
         stage: String,
         /// Steps behind.
         done: u64,

@@ -14,5 +14,5 @@ mod trace;
 pub use error::TraceError;
 pub use gradient::gradients;
 pub use observe::{BlockFacts, MlpReads, NormSees, NormsStand, PositionEnters, observe};
-pub use record::{Edit, Stage, record, record_blocks, select_sites};
+pub use record::{Edit, Stage, record, record_blocks, record_telling, select_sites};
 pub use trace::Trace;

@@ -77,7 +77,22 @@ pub fn record(
     sites: &BTreeSet<HookSite>,
     edits: Vec<Edit>,
 ) -> Result<Trace, TraceError> {
-    Ok(record_blocks(decoder, pack, Stage::Whole, sites, edits)?.0)
+    record_telling(decoder, pack, sites, edits, &mut |_, _| ())
+}
+
+/// As [`record`]; `progress` is told (blocks behind, blocks) whenever a site of
+/// the next block is reached.
+///
+/// # Errors
+/// As [`record`].
+pub fn record_telling(
+    decoder: &Decoder,
+    pack: &Pack,
+    sites: &BTreeSet<HookSite>,
+    edits: Vec<Edit>,
+    progress: &mut dyn FnMut(usize, usize),
+) -> Result<Trace, TraceError> {
+    Ok(run(decoder, pack, Stage::Whole, (sites, edits), progress)?.0)
 }
 
 /// As [`record`], for a part of the model; also gives the residual stream
@@ -92,6 +107,16 @@ pub fn record_blocks(
     sites: &BTreeSet<HookSite>,
     edits: Vec<Edit>,
 ) -> Result<(Trace, Tensor), TraceError> {
+    run(decoder, pack, stage, (sites, edits), &mut |_, _| ())
+}
+
+fn run(
+    decoder: &Decoder,
+    pack: &Pack,
+    stage: Stage,
+    (sites, edits): (&BTreeSet<HookSite>, Vec<Edit>),
+    progress: &mut dyn FnMut(usize, usize),
+) -> Result<(Trace, Tensor), TraceError> {
     let known: BTreeSet<HookSite> = decoder.sites().into_iter().collect();
     let mut by_site: BTreeMap<HookSite, Vec<EditFn>> = BTreeMap::new();
     for edit in edits {
@@ -101,13 +126,16 @@ pub fn record_blocks(
     if let Some(site) = asked.into_iter().find(|s| !known.contains(s)) {
         return Err(no_such_site(decoder, &site.to_string()));
     }
+    let n_layers = decoder.config().n_layers;
     let mut recorder = Recorder {
+        block: None,
+        n_layers,
+        progress,
         sites,
         edits: by_site,
         reached: BTreeSet::new(),
         values: BTreeMap::new(),
     };
-    let n_layers = decoder.config().n_layers;
     let resid = match stage {
         Stage::Whole => {
             let x = decoder.embed(pack, &mut recorder)?;
@@ -139,6 +167,10 @@ pub(crate) fn no_such_site(decoder: &Decoder, pattern: &str) -> TraceError {
 }
 
 struct Recorder<'a, 'e> {
+    /// The last block of which a site was reached.
+    block: Option<usize>,
+    n_layers: usize,
+    progress: &'a mut dyn FnMut(usize, usize),
     sites: &'a BTreeSet<HookSite>,
     edits: BTreeMap<HookSite, Vec<EditFn<'e>>>,
     reached: BTreeSet<HookSite>,
@@ -157,6 +189,12 @@ impl Hooks for Recorder<'_, '_> {
         value: &Tensor,
     ) -> Result<Option<Tensor>, DecoderError> {
         self.reached.insert(site);
+        if let Some(layer) = site.layer()
+            && self.block != Some(layer)
+        {
+            self.block = Some(layer);
+            (self.progress)(layer, self.n_layers);
+        }
         let mut edited = None;
         for f in self.edits.get_mut(&site).into_iter().flatten() {
             let current = edited.as_ref().unwrap_or(value);

@@ -72,21 +72,8 @@ pub(crate) fn find_with(name: &str, own: Option<&OwnPrompts>) -> anyhow::Result<
     if declared.spec.prompts.is_empty() {
         bail!("experiment {name} has no prompts that others could replace: leave --prompts out");
     }
-    let mut texts = Vec::new();
-    for path in &own.files {
-        let text = std::fs::read_to_string(path)
-            .with_context(|| format!("failed to read the prompt file {}", path.display()))?;
-        texts.push(text);
-    }
-    let files: Vec<PromptFile> = (own.files.iter().zip(&texts))
-        .map(|(path, text)| PromptFile {
-            path,
-            text,
-            format: own.format_of(path),
-        })
-        .collect();
     Ok(Declared {
-        prompts: PromptSet::parse(&files)?,
+        prompts: own.read()?,
         ..declared
     })
 }

@@ -80,7 +80,6 @@ pub(crate) fn measure(
     prompts: &PromptSet,
 ) -> Result<Vec<Sample>, ExperimentError> {
     let tokens = session.tokenise(prompts)?;
-    session.progress("h25-gain: pass", 0, 1);
     let trace = session.trace(&tokens.pack)?;
     let mut samples = blank_samples(prompts, &tokens);
     let cx = Measuring {
