@@ -1,14 +1,13 @@
 use std::ops::Range;
-use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
 
-use assay_checkpoint::{DecoderConfig, Weights};
+use assay_checkpoint::DecoderConfig;
 use candle_core::{DType, Device};
 
 use crate::DecoderError;
 use crate::arch::{self, Block};
 use crate::decoder::{Arithmetic, Placement, Residency};
-use crate::parts::load::{Load, Source};
+use crate::parts::load::{Load, Stored};
 
 /// The blocks of a model, in memory or in their files.
 pub(crate) struct Blocks {
@@ -19,7 +18,7 @@ pub(crate) struct Blocks {
 
 /// Reads one block.
 struct Reader {
-    weights: Arc<Weights>,
+    stored: Stored,
     config: DecoderConfig,
     dtype: DType,
     devices: Vec<Device>,
@@ -35,7 +34,7 @@ impl Reader {
 
     fn read(&self, layer: usize) -> Result<Box<dyn Block>, DecoderError> {
         let from = Load {
-            source: Source::Files(&self.weights),
+            source: self.stored.source(),
             dtype: self.dtype,
             device: self.device(layer),
             as_stored: self.as_stored,
@@ -50,13 +49,13 @@ type Visit<'a> = &'a mut dyn FnMut(usize, &Device, &dyn Block) -> Result<(), Dec
 
 impl Blocks {
     pub(crate) fn load(
-        weights: &Arc<Weights>,
+        stored: &Stored,
         config: &DecoderConfig,
         placement: &Placement,
         progress: &mut dyn FnMut(usize, usize),
     ) -> Result<Self, DecoderError> {
         let reader = Reader {
-            weights: Arc::clone(weights),
+            stored: stored.clone(),
             config: config.clone(),
             dtype: placement.dtype,
             devices: placement.devices.to_vec(),

@@ -10,10 +10,10 @@ use crate::blocks::Blocks;
 use crate::cache::KvCache;
 use crate::ends::{Ends, VOCAB_CHUNK, cap};
 use crate::pack::pad_rows;
-use crate::parts::load::{Load, Source, TensorKind, TensorSpec};
+use crate::parts::load::{Load, Source, Stored, TensorKind, TensorSpec};
 use crate::parts::rotary::Rotary;
 use crate::pass::{Hooks, NoHooks, Pass};
-use crate::{DecoderError, Pack};
+use crate::{DecoderError, Pack, Variables};
 
 /// Where the blocks' weights are between passes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -151,14 +151,47 @@ impl Decoder {
         progress: &mut dyn FnMut(usize, usize),
     ) -> Result<Self, DecoderError> {
         let config = checkpoint.config.clone();
-        let weights = Arc::clone(&checkpoint.weights);
-        check(&weights, &config)?;
+        check(&checkpoint.weights, &config)?;
+        let stored = Stored::Files(Arc::clone(&checkpoint.weights));
+        Self::of(config, &stored, placement, progress)
+    }
+
+    /// A decoder whose weights are variables: it computes with what they hold
+    /// at the time, and a function of its logits has gradients with respect to
+    /// them.
+    ///
+    /// # Errors
+    /// Variables that were made for another config.
+    pub fn of_variables(
+        config: &DecoderConfig,
+        variables: &Arc<Variables>,
+    ) -> Result<Self, DecoderError> {
+        let first = variables.iter().next();
+        let (_, first) = first.ok_or_else(|| DecoderError::Variables {
+            reason: "are none".to_owned(),
+        })?;
+        let placement = Placement {
+            dtype: first.dtype(),
+            devices: std::slice::from_ref(first.device()),
+            residency: Residency::Resident,
+            arithmetic: Arithmetic::Exact,
+        };
+        let stored = Stored::Variables(Arc::clone(variables));
+        Self::of(config.clone(), &stored, &placement, &mut |_, _| ())
+    }
+
+    fn of(
+        config: DecoderConfig,
+        stored: &Stored,
+        placement: &Placement,
+        progress: &mut dyn FnMut(usize, usize),
+    ) -> Result<Self, DecoderError> {
         let (Some(first), Some(last)) = (placement.devices.first(), placement.devices.last())
         else {
             return Err(DecoderError::NoDevice);
         };
-        let ends = Ends::load(&weights, &config, placement, (first, last))?;
-        let blocks = Blocks::load(&weights, &config, placement, progress)?;
+        let ends = Ends::load(stored, &config, placement, (first, last))?;
+        let blocks = Blocks::load(stored, &config, placement, progress)?;
         Ok(Self {
             config,
             ends,

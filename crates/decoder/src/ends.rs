@@ -1,6 +1,6 @@
 //! What stands before the first block and after the last one.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::OnceLock;
 
 use assay_checkpoint::{DecoderConfig, Position, Weights};
 use candle_core::{DType, Device, Tensor};
@@ -9,12 +9,12 @@ use crate::DecoderError;
 use crate::arch;
 use crate::decoder::{Arithmetic, Placement, Residency};
 use crate::parts::linear::{Linear, Matrix};
-use crate::parts::load::{Load, Source, TensorKind};
+use crate::parts::load::{Load, Stored, TensorKind};
 use crate::parts::norm::Norm;
 
 /// Embeddings, final norm and unembedding.
 pub(crate) struct Ends {
-    weights: Arc<Weights>,
+    stored: Stored,
     embed: Table,
     embed_scale: f64,
     embed_norm: Option<Norm>,
@@ -49,13 +49,13 @@ pub(crate) const VOCAB_CHUNK: usize = 8192;
 
 impl Ends {
     pub(crate) fn load(
-        weights: &Arc<Weights>,
+        stored: &Stored,
         config: &DecoderConfig,
         placement: &Placement,
         (first, last): (&Device, &Device),
     ) -> Result<Self, DecoderError> {
         let from = |device| Load {
-            source: Source::Files(weights),
+            source: stored.source(),
             dtype: placement.dtype,
             device,
             as_stored: false,
@@ -63,7 +63,7 @@ impl Ends {
         };
         let parts = Parts::load(&from(first), &from(last), config)?;
         Ok(Self {
-            weights: Arc::clone(weights),
+            stored: stored.clone(),
             embed: parts.embed,
             embed_scale: config.embed_scale,
             embed_norm: parts.embed_norm,
@@ -129,9 +129,15 @@ impl Ends {
 
     fn rows(&self, table: &Table, rows: &[u32]) -> Result<Tensor, DecoderError> {
         let Table { name, shape } = table;
-        Ok(self
-            .weights
-            .rows(name, *shape, rows, self.dtype, &self.first)?)
+        match &self.stored {
+            Stored::Files(weights) => {
+                Ok(weights.rows(name, *shape, rows, self.dtype, &self.first)?)
+            }
+            Stored::Variables(variables) => {
+                let rows = Tensor::new(rows, &self.first)?;
+                Ok(variables.get(name, shape)?.index_select(&rows, 0)?)
+            }
+        }
     }
 
     /// x [rows, d_model], normed -> logits [rows, vocab] before any cap.
@@ -140,15 +146,17 @@ impl Ends {
             Some(projection) => projection.forward(x)?,
             None => x.clone(),
         };
-        if self.unembed.streamed {
-            return self.unembed_in_chunks(&x);
+        if let Stored::Files(weights) = &self.stored
+            && self.unembed.streamed
+        {
+            return self.unembed_in_chunks(weights, &x);
         }
         if let Some(linear) = self.unembed.loaded.get() {
             return linear.forward(&x);
         }
         let Table { name, shape } = &self.unembed.table;
         let from = Load {
-            source: Source::Files(&self.weights),
+            source: self.stored.source(),
             dtype: self.dtype,
             device: &self.last,
             as_stored: self.unembed.as_stored,
@@ -160,14 +168,12 @@ impl Ends {
     }
 
     /// The product with a part of the vocabulary at a time, read from the file.
-    fn unembed_in_chunks(&self, x: &Tensor) -> Result<Tensor, DecoderError> {
+    fn unembed_in_chunks(&self, weights: &Weights, x: &Tensor) -> Result<Tensor, DecoderError> {
         let Table { name, shape } = &self.unembed.table;
         let mut logits = Vec::new();
         for start in (0..shape[0]).step_by(VOCAB_CHUNK) {
             let end = shape[0].min(start + VOCAB_CHUNK);
-            let rows = self
-                .weights
-                .row_range(name, *shape, start..end, self.dtype, &self.last)?;
+            let rows = weights.row_range(name, *shape, start..end, self.dtype, &self.last)?;
             let b = match &self.unembed.bias {
                 Some(b) => Some(b.narrow(0, start, end - start)?.contiguous()?),
                 None => None,

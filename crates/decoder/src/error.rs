@@ -26,6 +26,12 @@ pub enum DecoderError {
         /// What is wrong.
         reason: String,
     },
+    /// Variables that do not make a model.
+    #[error("the variables {reason}")]
+    Variables {
+        /// What is wrong.
+        reason: String,
+    },
     /// A placement without a device.
     #[error("a decoder needs at least one device, and none is given")]
     NoDevice,

@@ -19,6 +19,7 @@ mod generate;
 mod pack;
 mod parts;
 mod pass;
+mod variables;
 
 pub use cache::KvCache;
 pub use decoder::{Arithmetic, Decoder, Placement, Residency, memory, tensors};
@@ -27,3 +28,4 @@ pub use generate::greedy;
 pub use pack::Pack;
 pub use parts::load::{TensorKind, TensorSpec};
 pub use pass::{Hooks, NoHooks};
+pub use variables::Variables;

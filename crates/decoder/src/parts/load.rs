@@ -1,13 +1,13 @@
 //! Where the tensors of a model come from as its parts are built: the files,
 //! or nowhere, when only their names and shapes are wanted.
 
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use assay_checkpoint::Weights;
 use candle_core::{DType, Device, Tensor};
 
 use super::linear::{Linear, Matrix};
-use crate::DecoderError;
+use crate::{DecoderError, Variables};
 
 /// What a stored tensor is to the model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,8 +49,25 @@ pub(crate) struct Load<'a> {
 
 pub(crate) enum Source<'a> {
     Files(&'a Weights),
+    Variables(&'a Variables),
     /// Notes what is asked for, and gives tensors that take no memory.
     Listing(&'a Mutex<Vec<TensorSpec>>),
+}
+
+/// What holds the tensors of a model for as long as it lives.
+#[derive(Clone)]
+pub(crate) enum Stored {
+    Files(Arc<Weights>),
+    Variables(Arc<Variables>),
+}
+
+impl Stored {
+    pub(crate) fn source(&self) -> Source<'_> {
+        match self {
+            Stored::Files(weights) => Source::Files(weights),
+            Stored::Variables(variables) => Source::Variables(variables),
+        }
+    }
 }
 
 impl Load<'_> {
@@ -63,6 +80,7 @@ impl Load<'_> {
     ) -> Result<Tensor, DecoderError> {
         match self.source {
             Source::Files(weights) => Ok(weights.tensor(name, shape, self.dtype, self.device)?),
+            Source::Variables(variables) => variables.get(name, shape),
             Source::Listing(list) => self.note(list, name, shape, kind),
         }
     }
@@ -92,6 +110,10 @@ impl Load<'_> {
                 }
                 let w = weights.transposed(name, shape, self.dtype, self.device)?;
                 Ok(Matrix::Dense(w))
+            }
+            // A view, which changes as the variable does.
+            Source::Variables(variables) => {
+                Ok(Matrix::Dense(variables.get(name, &[d_out, d_in])?.t()?))
             }
             Source::Listing(list) => {
                 let w = self.note(list, name, &[d_out, d_in], kind)?;
