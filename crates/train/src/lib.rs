@@ -1,0 +1,21 @@
+//! Training of small decoders, so that what a claim needs can be made where no
+//! model can be fetched, with an answer that is known.
+//!
+//! A [`Run`] is a model of variables, its optimiser and its place in the data.
+//! Everything random comes from named ChaCha streams, parameters are gone over
+//! in one order, and a run that was saved and taken up again ends with the
+//! same bits as one that never stopped.
+
+mod adamw;
+mod error;
+mod init;
+mod run;
+mod save;
+mod schedule;
+
+pub use adamw::{AdamW, Settings};
+pub use error::TrainError;
+pub use init::{Init, variables};
+pub use run::{Batch, Run, Step, next_token_loss};
+pub use save::{load_state, save_model, save_state};
+pub use schedule::Schedule;

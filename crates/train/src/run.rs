@@ -1,0 +1,163 @@
+use std::sync::Arc;
+
+use assay_checkpoint::DecoderConfig;
+use assay_decoder::{Decoder, NoHooks, Pack, Variables};
+use candle_core::{D, DType, Tensor};
+
+use crate::{AdamW, Schedule, Settings, TrainError};
+
+/// Sequences of token ids, and of each position whether its prediction counts.
+pub struct Batch {
+    /// Each of at least two tokens.
+    pub ids: Vec<Vec<u32>>,
+    /// As long as `ids` less one token each: entry t says whether the
+    /// prediction of token t + 1 is part of the loss. Empty: all of them.
+    pub counts: Vec<Vec<bool>>,
+}
+
+/// What a step did.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Step {
+    /// Steps behind, this one included.
+    pub steps: u64,
+    /// Mean loss of the batch in nats, before the step.
+    pub loss: f64,
+    /// Learning rate.
+    pub rate: f64,
+    /// Length of the gradient before clipping.
+    pub gradient: f64,
+}
+
+/// A model in training.
+pub struct Run {
+    /// What it is.
+    pub config: DecoderConfig,
+    /// Its weights.
+    pub variables: Arc<Variables>,
+    pub(crate) optimiser: AdamW,
+    decoder: Decoder,
+    schedule: Schedule,
+}
+
+impl Run {
+    /// A run that begins.
+    ///
+    /// # Errors
+    /// Variables of another config.
+    pub fn new(
+        config: &DecoderConfig,
+        variables: Variables,
+        settings: Settings,
+        schedule: Schedule,
+    ) -> Result<Self, TrainError> {
+        let variables = Arc::new(variables);
+        Ok(Self {
+            config: config.clone(),
+            decoder: Decoder::of_variables(config, &variables)?,
+            optimiser: AdamW::new(&variables, settings)?,
+            variables,
+            schedule,
+        })
+    }
+
+    /// Steps taken.
+    #[must_use]
+    pub fn steps(&self) -> u64 {
+        self.optimiser.steps()
+    }
+
+    /// Takes a step on a batch.
+    ///
+    /// # Errors
+    /// A batch that is none; a loss or gradient that is no number.
+    pub fn step(&mut self, batch: &Batch) -> Result<Step, TrainError> {
+        let loss = self.loss(batch)?;
+        let value = scalar(&loss)?;
+        if !value.is_finite() {
+            return Err(TrainError::Diverged {
+                step: self.steps(),
+                loss: value,
+            });
+        }
+        let rate = self.schedule.at(self.steps());
+        let gradients = loss.backward()?;
+        let gradient = self.optimiser.step(&self.variables, &gradients, rate)?;
+        Ok(Step {
+            steps: self.steps(),
+            loss: value,
+            rate,
+            gradient,
+        })
+    }
+
+    /// Mean loss of a batch in nats a token, a scalar with its graph.
+    ///
+    /// # Errors
+    /// A batch that is none.
+    pub fn loss(&self, batch: &Batch) -> Result<Tensor, TrainError> {
+        next_token_loss(&self.decoder, batch)
+    }
+}
+
+/// Mean of -log p(next token) over the positions of a batch that count, in
+/// nats: a scalar with its graph.
+///
+/// # Errors
+/// A sequence of fewer than two tokens, marks of another length than the ids,
+/// no position that counts; whatever a pass can say.
+pub fn next_token_loss(decoder: &Decoder, batch: &Batch) -> Result<Tensor, TrainError> {
+    let wrong = |reason: String| TrainError::Batch { reason };
+    let inputs: Vec<Vec<u32>> = (batch.ids.iter())
+        .map(|ids| {
+            ids.split_last()
+                .map_or_else(Vec::new, |(_, all)| all.to_vec())
+        })
+        .collect();
+    if let Some(i) = inputs.iter().position(Vec::is_empty) {
+        return Err(wrong(format!(
+            "holds sequence {i} of fewer than two tokens"
+        )));
+    }
+    let targets: Vec<u32> = batch
+        .ids
+        .iter()
+        .flat_map(|ids| ids.iter().skip(1).copied())
+        .collect();
+    let marked = batch.counts.iter().map(Vec::len).sum::<usize>();
+    if marked != 0 && marked != targets.len() {
+        return Err(wrong(format!(
+            "has {} predictions and {marked} marks of what counts",
+            targets.len()
+        )));
+    }
+    let pack = Pack::new(&inputs)?;
+    let x = decoder.embed(&pack, &mut NoHooks)?;
+    let x = decoder.run_blocks(&pack, 0..decoder.config().n_layers, &x, &mut NoHooks)?;
+    let (x, targets) = if marked == 0 {
+        (x, targets)
+    } else {
+        let marks = batch.counts.iter().flatten();
+        let kept: Vec<u32> = marks
+            .zip(0u32..)
+            .filter(|(m, _)| **m)
+            .map(|(_, i)| i)
+            .collect();
+        let rows = Tensor::new(kept.as_slice(), x.device())?;
+        let targets = kept.iter().map(|i| targets[*i as usize]).collect();
+        (x.index_select(&rows, 0)?, targets)
+    };
+    if targets.is_empty() {
+        return Err(wrong("has no prediction that counts".to_owned()));
+    }
+    let logits = decoder.logits(&x)?;
+    let n = targets.len();
+    let targets = Tensor::from_vec(targets, (n, 1), logits.device())?;
+    let max = logits.detach().max_keepdim(D::Minus1)?;
+    let shifted = logits.broadcast_sub(&max)?;
+    let log_sum = shifted.exp()?.sum_keepdim(D::Minus1)?.log()?;
+    Ok((log_sum - shifted.gather(&targets, 1)?)?.mean_all()?)
+}
+
+pub(crate) fn scalar(x: &Tensor) -> Result<f64, TrainError> {
+    Ok(x.detach().to_dtype(DType::F64)?.to_scalar()?)
+}

@@ -1,0 +1,87 @@
+use std::collections::HashMap;
+use std::path::Path;
+
+use assay_decoder::Variables;
+use candle_core::{DType, Device, Tensor};
+
+use crate::{Run, TrainError};
+
+/// Writes model.safetensors as Hugging Face names its tensors.
+///
+/// # Errors
+/// The file cannot be written.
+pub fn save_model(variables: &Variables, path: &Path) -> Result<(), TrainError> {
+    let tensors = variables
+        .iter()
+        .map(|(spec, var)| Ok((spec.name.clone(), var.as_tensor().to_dtype(DType::F32)?)))
+        .collect::<Result<Vec<_>, TrainError>>()?;
+    let about = HashMap::from([("format".to_owned(), "pt".to_owned())]);
+    safetensors::serialize_to_file(tensors, Some(about), path)
+        .map_err(|e| TrainError::io("write", path)(std::io::Error::other(e.to_string())))
+}
+
+/// Names of a variable's value and moments in a saved state.
+fn names(name: &str) -> [String; 3] {
+    ["value", "mean", "square"].map(|what| format!("{what}/{name}"))
+}
+
+const STEPS: &str = "steps";
+
+/// Writes all that a run needs to go on: weights, moments, steps. The file
+/// appears whole or not at all.
+///
+/// # Errors
+/// The file cannot be written.
+pub fn save_state(run: &Run, path: &Path) -> Result<(), TrainError> {
+    let mut tensors = Vec::new();
+    for ((spec, var), (mean, square)) in run.variables.iter().zip(&run.optimiser.moments) {
+        let [value, of_mean, of_square] = names(&spec.name);
+        tensors.push((value, var.as_tensor().clone()));
+        tensors.push((of_mean, mean.clone()));
+        tensors.push((of_square, square.clone()));
+    }
+    let steps = i64::try_from(run.steps()).unwrap_or(i64::MAX);
+    tensors.push((STEPS.to_owned(), Tensor::new(&[steps], &Device::Cpu)?));
+    let partial = path.with_extension("partial");
+    safetensors::serialize_to_file(tensors, None, &partial)
+        .map_err(|e| TrainError::io("write", &partial)(std::io::Error::other(e.to_string())))?;
+    std::fs::rename(&partial, path).map_err(TrainError::io("rename to", path))
+}
+
+/// Takes up a saved run.
+///
+/// # Errors
+/// A file that cannot be read, or is of another model.
+pub fn load_state(run: &mut Run, path: &Path) -> Result<(), TrainError> {
+    let wrong = |reason: String| TrainError::State {
+        path: path.to_path_buf(),
+        reason,
+    };
+    let tensors =
+        candle_core::safetensors::load(path, &Device::Cpu).map_err(|e| wrong(e.to_string()))?;
+    let find = |name: &str, like: &Tensor| match tensors.get(name) {
+        Some(found) if found.dims() == like.dims() && found.dtype() == like.dtype() => {
+            Ok(found.clone())
+        }
+        Some(found) => Err(wrong(format!(
+            "it holds {name} as {:?}, and the model has {:?}",
+            found.dims(),
+            like.dims()
+        ))),
+        None => Err(wrong(format!("it lacks {name}"))),
+    };
+    let steps = find(STEPS, &Tensor::new(&[0i64], &Device::Cpu)?)?.to_vec1::<i64>()?;
+    let mut moments = Vec::new();
+    let mut values = Vec::new();
+    for (spec, var) in run.variables.iter() {
+        let [value, mean, square] = names(&spec.name);
+        values.push(find(&value, var)?);
+        moments.push((find(&mean, var)?, find(&square, var)?));
+    }
+    for ((_, var), value) in run.variables.iter().zip(values) {
+        var.set(&value)?;
+    }
+    run.optimiser.moments = moments;
+    run.optimiser.steps = steps.first().copied().unwrap_or(0).unsigned_abs();
+    Ok(())
+}
