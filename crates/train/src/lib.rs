@@ -12,6 +12,8 @@ mod init;
 mod run;
 mod save;
 mod schedule;
+mod stories;
+mod trigram;
 
 pub use adamw::{AdamW, Settings};
 pub use error::TrainError;
@@ -19,3 +21,5 @@ pub use init::{Init, variables};
 pub use run::{Batch, Run, Step, next_token_loss};
 pub use save::{load_state, save_model, save_state};
 pub use schedule::Schedule;
+pub use stories::story;
+pub use trigram::Trigram;
