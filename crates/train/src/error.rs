@@ -31,6 +31,12 @@ pub enum TrainError {
         /// What is wrong with it.
         reason: String,
     },
+    /// The tokenizer library refused.
+    #[error("tokenizer: {reason}")]
+    Tokenizer {
+        /// Its own words.
+        reason: String,
+    },
     /// The operating system refused.
     #[error("cannot {action} {path}: {source}")]
     Io {
@@ -52,6 +58,12 @@ pub enum TrainError {
 }
 
 impl TrainError {
+    pub(crate) fn tokenizer(error: tokenizers::Error) -> Self {
+        Self::Tokenizer {
+            reason: error.to_string(),
+        }
+    }
+
     pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.to_path_buf();
         move |source| Self::Io {

@@ -7,6 +7,7 @@
 //! same bits as one that never stopped.
 
 mod adamw;
+mod corpus;
 mod error;
 mod init;
 mod run;
@@ -16,6 +17,7 @@ mod stories;
 mod trigram;
 
 pub use adamw::{AdamW, Settings};
+pub use corpus::{Corpus, END};
 pub use error::TrainError;
 pub use init::{Init, variables};
 pub use run::{Batch, Run, Step, next_token_loss};
