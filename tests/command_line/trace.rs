@@ -39,6 +39,7 @@ fn all_sites(spec: &TinyModel, t: usize, also: &[&str]) -> Shapes {
     let of_block = [
         ("hook_resid_pre", vec![1, t, d]),
         ("hook_resid_mid", vec![1, t, d]),
+        ("hook_mlp_in", vec![1, t, d]),
         ("hook_resid_post", vec![1, t, d]),
         ("hook_attn_out", vec![1, t, d]),
         ("hook_mlp_out", vec![1, t, d]),

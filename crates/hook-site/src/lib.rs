@@ -85,6 +85,11 @@ block_sites! {
     AttnOut = "hook_attn_out",
     /// Residual between attention and MLP; sequential blocks only [T, d_model].
     ResidMid = "hook_resid_mid",
+    /// The residual that the MLP's norm reads [T, d_model]: `ResidMid` in
+    /// sequential blocks, `ResidPre` in parallel ones. An edit reaches the MLP
+    /// and not the residual stream beside it. Where the norms stand after the
+    /// sums, it is what the MLP itself reads.
+    MlpIn = "hook_mlp_in",
     /// As `Ln1Scale`, of the norm before the MLP [T, 1].
     Ln2Scale = "ln2.hook_scale",
     /// As `Ln1Normalized`, of the norm before the MLP [T, d_model].

@@ -46,6 +46,16 @@ fn reference(case: &str) -> (Vec<u32>, HashMap<String, Tensor>) {
     let mut tensors = candle_core::safetensors::load(path, &Device::Cpu).unwrap();
     let ids = tensors.remove("ids").unwrap();
     let ids: Vec<i64> = ids.flatten_all().unwrap().to_vec1().unwrap();
+    // What the MLP's norm reads is the residual after attention where there is
+    // one (transformers' input of that norm), else the block's own input.
+    for layer in 0.. {
+        let at = |site: BlockSite| site.at(layer).to_string();
+        let Some(pre) = tensors.get(&at(BlockSite::ResidPre)) else {
+            break;
+        };
+        let mlp_in = tensors.get(&at(BlockSite::ResidMid)).unwrap_or(pre);
+        tensors.insert(at(BlockSite::MlpIn), mlp_in.clone());
+    }
     (ids.into_iter().map(|i| i as u32).collect(), tensors)
 }
 
@@ -160,6 +170,98 @@ fn parts_sum_to_the_residual() {
             if decoder.config().block == BlockKind::Sequential {
                 check((&pre + &attn).unwrap(), at(BlockSite::ResidMid));
             }
+        }
+    }
+}
+
+/// The residual that the MLP's norm reads is the one after attention in
+/// sequential blocks and the block's input in parallel ones, to the bit; an
+/// edit of it reaches the MLP and not the residual beside it.
+#[test]
+fn an_edit_of_mlp_in_reaches_the_mlp_alone() {
+    for case in &cases() {
+        let (ids, _) = reference(case);
+        let decoder = load(case, DType::F64);
+        let pack = Pack::new(std::slice::from_ref(&ids)).unwrap();
+        let sites: BTreeSet<HookSite> = decoder.sites().into_iter().collect();
+        let plain = record_all(&decoder, &ids);
+        let (same, source) = match decoder.config().block {
+            BlockKind::Sequential => (true, BlockSite::ResidMid),
+            BlockKind::Parallel => (false, BlockSite::ResidPre),
+        };
+        for layer in 0..decoder.config().n_layers {
+            let at = |trace: &Trace, site: BlockSite| values(trace.rows(site.at(layer)).unwrap());
+            assert_eq!(at(&plain, BlockSite::MlpIn), at(&plain, source), "{case}");
+            let edit = Edit::new(BlockSite::MlpIn.at(layer), |_, x| x * 2.0 + x.sqr()?);
+            let edited = record(&decoder, &pack, &sites, vec![edit]).unwrap();
+            let mut beside = vec![BlockSite::ResidPre, BlockSite::AttnOut];
+            if same {
+                beside.push(BlockSite::ResidMid);
+            }
+            for site in beside {
+                assert_eq!(at(&edited, site), at(&plain, site), "{case} {site:?}");
+            }
+            let (before, after) = (
+                at(&plain, BlockSite::MlpOut),
+                at(&edited, BlockSite::MlpOut),
+            );
+            assert_ne!(before, after, "{case} block {layer}");
+            if decoder.config().norm_place != NormPlace::Post {
+                // What is added changes, and what it is added to does not.
+                let left = |trace: &Trace| -> Vec<f64> {
+                    let post = at(trace, BlockSite::ResidPost);
+                    let mlp = at(trace, BlockSite::MlpOut);
+                    post.iter()
+                        .zip(&mlp)
+                        .map(|(post, mlp)| post - mlp)
+                        .collect()
+                };
+                let error = worst(&left(&edited), &left(&plain));
+                assert!(error < 1e-13, "{case} block {layer}: {error:e}");
+            }
+        }
+    }
+}
+
+/// With one norm for attention and MLP, an edit of `MlpIn` gives the MLP the
+/// norm of the edited residual, and edits of the norm itself reach both.
+#[test]
+fn a_shared_norm_is_taken_again_for_the_mlp() {
+    for case in ["gptj", "phi", "falcon-7b-form", "stablelm-parallel-qk-norm"] {
+        let (ids, _) = reference(case);
+        let decoder = load(case, DType::F64);
+        let pack = Pack::new(std::slice::from_ref(&ids)).unwrap();
+        let sites = BTreeSet::from([BlockSite::MlpPre.at(0), BlockSite::Q.at(0)]);
+        let other = |x: &Tensor| x.sqr()? + x;
+        let run = |at: &[BlockSite]| {
+            let edits = at
+                .iter()
+                .map(|site| Edit::new(site.at(0), move |_, x| other(x)));
+            record(&decoder, &pack, &sites, edits.collect()).unwrap()
+        };
+        let seen = |trace: &Trace, site: BlockSite| values(trace.rows(site.at(0)).unwrap());
+        let (moved, beside) = (run(&[BlockSite::ResidPre]), run(&[BlockSite::MlpIn]));
+        let plain = run(&[]);
+        // The block's input replaced gives the same MLP, and other queries.
+        let error = worst(
+            &seen(&beside, BlockSite::MlpPre),
+            &seen(&moved, BlockSite::MlpPre),
+        );
+        assert!(error < 1e-13, "{case}: {error:e}");
+        assert_eq!(seen(&beside, BlockSite::Q), seen(&plain, BlockSite::Q));
+        assert_ne!(seen(&moved, BlockSite::Q), seen(&plain, BlockSite::Q));
+        let both = run(&[BlockSite::Ln1Normalized, BlockSite::MlpIn]);
+        assert_ne!(
+            seen(&both, BlockSite::Q),
+            seen(&plain, BlockSite::Q),
+            "{case}"
+        );
+        let alone = run(&[BlockSite::Ln1Normalized]);
+        for other in [&alone, &beside] {
+            assert_ne!(
+                seen(&both, BlockSite::MlpPre),
+                seen(other, BlockSite::MlpPre)
+            );
         }
     }
 }

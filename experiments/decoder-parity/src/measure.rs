@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use assay_decoder::Pack;
 use assay_experiment::{ExperimentError, Session};
-use assay_hook_site::HookSite;
+use assay_hook_site::{BlockSite, HookSite};
 use assay_record::Sample;
 use assay_trace::{Trace, record};
 use candle_core::{DType, Device, Tensor};
@@ -42,6 +42,15 @@ impl Reference {
         };
         let ids: Vec<i64> = ids.flatten_all()?.to_vec1()?;
         let ids: Vec<u32> = ids.into_iter().map(|id| id as u32).collect();
+        // What the MLP's norm reads is not written a second time: it is the
+        // residual after attention, else the block's own input.
+        for layer in 0..session.decoder().config().n_layers {
+            let at = |site: BlockSite| site.at(layer).to_string();
+            let mid = values.get(&at(BlockSite::ResidMid));
+            if let Some(read) = mid.or_else(|| values.get(&at(BlockSite::ResidPre))) {
+                values.insert(at(BlockSite::MlpIn), read.clone());
+            }
+        }
         Ok(Self {
             pack: Pack::new(std::slice::from_ref(&ids))?,
             ids,

@@ -5,7 +5,7 @@ use assay_checkpoint::{BlockKind, DecoderConfig};
 use assay_hook_site::BlockSite;
 use candle_core::Tensor;
 
-use super::{Block, NONE, Outside};
+use super::{Block, NONE, Outside, shared_norm};
 use crate::DecoderError;
 use crate::parts::attention::Attention;
 use crate::parts::load::Load;
@@ -67,8 +67,11 @@ impl Block for FalconBlock {
         let resid_post = match self.block {
             BlockKind::Parallel => {
                 let h = match &self.ln2 {
-                    Some(ln2) => ln2.second(pass, layer, &x)?,
-                    None => h,
+                    Some(ln2) => {
+                        let mlp_in = pass.block(layer, BlockSite::MlpIn, x.clone())?;
+                        ln2.second(pass, layer, &mlp_in)?
+                    }
+                    None => shared_norm(pass, layer, &self.ln1, &x, h)?,
                 };
                 let mlp_out = self.mlp.forward(pass, layer, &h)?;
                 let mlp_out = pass.block(layer, BlockSite::MlpOut, mlp_out)?;
@@ -76,9 +79,10 @@ impl Block for FalconBlock {
             }
             BlockKind::Sequential => {
                 let resid_mid = pass.block(layer, BlockSite::ResidMid, (attn_out + x)?)?;
+                let mlp_in = pass.block(layer, BlockSite::MlpIn, resid_mid.clone())?;
                 let h = match &self.ln2 {
-                    Some(ln2) => ln2.second(pass, layer, &resid_mid)?,
-                    None => resid_mid.clone(),
+                    Some(ln2) => ln2.second(pass, layer, &mlp_in)?,
+                    None => mlp_in,
                 };
                 let mlp_out = self.mlp.forward(pass, layer, &h)?;
                 let mlp_out = pass.block(layer, BlockSite::MlpOut, mlp_out)?;

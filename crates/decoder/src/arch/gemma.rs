@@ -50,7 +50,8 @@ impl Block for GemmaBlock {
         let attn = self.attention.forward(pass, layer, self.qkv.forward(&h)?)?;
         let attn_out = pass.block(layer, BlockSite::AttnOut, self.ln1_post.forward(&attn)?)?;
         let resid_mid = pass.block(layer, BlockSite::ResidMid, (x + attn_out)?)?;
-        let h = self.ln2.second(pass, layer, &resid_mid)?;
+        let mlp_in = pass.block(layer, BlockSite::MlpIn, resid_mid.clone())?;
+        let h = self.ln2.second(pass, layer, &mlp_in)?;
         let mlp = self.mlp.forward(pass, layer, &h)?;
         let mlp_out = pass.block(layer, BlockSite::MlpOut, self.ln2_post.forward(&mlp)?)?;
         pass.block(layer, BlockSite::ResidPost, (resid_mid + mlp_out)?)

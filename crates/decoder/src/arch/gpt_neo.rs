@@ -50,7 +50,8 @@ impl Block for NeoBlock {
         let attn_out = self.attention.forward(pass, layer, self.qkv.forward(&h)?)?;
         let attn_out = pass.block(layer, BlockSite::AttnOut, attn_out)?;
         let resid_mid = pass.block(layer, BlockSite::ResidMid, (attn_out + x)?)?;
-        let h = self.ln2.second(pass, layer, &resid_mid)?;
+        let mlp_in = pass.block(layer, BlockSite::MlpIn, resid_mid.clone())?;
+        let h = self.ln2.second(pass, layer, &mlp_in)?;
         let mlp_out = self.mlp.forward(pass, layer, &h)?;
         let mlp_out = pass.block(layer, BlockSite::MlpOut, mlp_out)?;
         pass.block(layer, BlockSite::ResidPost, (resid_mid + mlp_out)?)

@@ -52,7 +52,8 @@ impl NeoXBlock {
     }
 
     fn mlp(&self, pass: &mut Pass, layer: usize, x: &Tensor) -> Result<Tensor, DecoderError> {
-        let h = self.ln2.second(pass, layer, x)?;
+        let mlp_in = pass.block(layer, BlockSite::MlpIn, x.clone())?;
+        let h = self.ln2.second(pass, layer, &mlp_in)?;
         let mlp_out = self.mlp.forward(pass, layer, &h)?;
         pass.block(layer, BlockSite::MlpOut, mlp_out)
     }

@@ -7,7 +7,7 @@ use assay_checkpoint::{Architecture, DecoderConfig};
 use assay_hook_site::BlockSite;
 use candle_core::Tensor;
 
-use super::{Block, NONE, Outside};
+use super::{Block, NONE, Outside, shared_norm};
 use crate::DecoderError;
 use crate::parts::attention::Attention;
 use crate::parts::load::Load;
@@ -83,6 +83,7 @@ impl Block for GptJBlock {
         let h = self.ln.first(pass, layer, &x)?;
         let attn_out = self.attention.forward(pass, layer, self.qkv.forward(&h)?)?;
         let attn_out = pass.block(layer, BlockSite::AttnOut, attn_out)?;
+        let h = shared_norm(pass, layer, &self.ln, &x, h)?;
         let mlp_out = self.mlp.forward(pass, layer, &h)?;
         let mlp_out = pass.block(layer, BlockSite::MlpOut, mlp_out)?;
         pass.block(layer, BlockSite::ResidPost, ((attn_out + mlp_out)? + x)?)

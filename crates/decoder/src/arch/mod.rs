@@ -12,10 +12,12 @@ mod opt;
 mod stablelm;
 
 use assay_checkpoint::{Architecture, DecoderConfig};
+use assay_hook_site::BlockSite;
 use candle_core::Tensor;
 
 use crate::DecoderError;
 use crate::parts::load::Load;
+use crate::parts::norm::Norm;
 use crate::pass::Pass;
 
 /// One block: residual in, residual out.
@@ -66,6 +68,25 @@ pub(crate) fn outside(architecture: Architecture) -> Outside {
 pub(crate) fn gated(architecture: Architecture) -> bool {
     use Architecture::{Gemma, Llama, StableLm};
     matches!(architecture, Llama | Gemma | StableLm)
+}
+
+/// What the MLP of a parallel block reads where it shares attention's norm:
+/// `h`, the norm of `x` that attention was given, and on top what an edit of
+/// `MlpIn` changes of the norm, so that edits at the norm's own sites hold for
+/// attention and MLP alike. The norm is taken again for such an edit only;
+/// written as a difference taken off, one that changes nothing changes no bit.
+fn shared_norm(
+    pass: &mut Pass,
+    layer: usize,
+    norm: &Norm,
+    x: &Tensor,
+    h: Tensor,
+) -> Result<Tensor, DecoderError> {
+    let mlp_in = pass.block(layer, BlockSite::MlpIn, x.clone())?;
+    if mlp_in.id() == x.id() {
+        return Ok(h);
+    }
+    Ok((h - (norm.forward(x)? - norm.forward(&mlp_in)?)?)?)
 }
 
 pub(crate) fn load_block(

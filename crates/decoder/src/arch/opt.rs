@@ -57,7 +57,9 @@ impl OptBlock {
         let attn_out = pass.block(layer, BlockSite::AttnOut, attn_out)?;
         let normed = self.ln1.first(pass, layer, &(x + attn_out)?)?;
         let resid_mid = pass.block(layer, BlockSite::ResidMid, normed)?;
-        let mlp_out = self.mlp.forward(pass, layer, &resid_mid)?;
+        // No norm stands between: what the MLP itself reads.
+        let mlp_in = pass.block(layer, BlockSite::MlpIn, resid_mid.clone())?;
+        let mlp_out = self.mlp.forward(pass, layer, &mlp_in)?;
         let mlp_out = pass.block(layer, BlockSite::MlpOut, mlp_out)?;
         let normed = self.ln2.second(pass, layer, &(resid_mid + mlp_out)?)?;
         pass.block(layer, BlockSite::ResidPost, normed)
@@ -74,7 +76,8 @@ impl Block for OptBlock {
         let attn_out = self.attention.forward(pass, layer, self.qkv.forward(&h)?)?;
         let attn_out = pass.block(layer, BlockSite::AttnOut, attn_out)?;
         let resid_mid = pass.block(layer, BlockSite::ResidMid, (x + attn_out)?)?;
-        let h = self.ln2.second(pass, layer, &resid_mid)?;
+        let mlp_in = pass.block(layer, BlockSite::MlpIn, resid_mid.clone())?;
+        let h = self.ln2.second(pass, layer, &mlp_in)?;
         let mlp_out = self.mlp.forward(pass, layer, &h)?;
         let mlp_out = pass.block(layer, BlockSite::MlpOut, mlp_out)?;
         pass.block(layer, BlockSite::ResidPost, (resid_mid + mlp_out)?)

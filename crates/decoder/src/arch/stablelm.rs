@@ -6,7 +6,7 @@ use assay_checkpoint::{BlockKind, DecoderConfig, NormKind};
 use assay_hook_site::BlockSite;
 use candle_core::Tensor;
 
-use super::Block;
+use super::{Block, shared_norm};
 use crate::DecoderError;
 use crate::parts::attention::{Attention, HeadNorm};
 use crate::parts::load::{Load, TensorKind};
@@ -83,13 +83,15 @@ impl Block for StableLmBlock {
         let attn_out = pass.block(layer, BlockSite::AttnOut, attn_out)?;
         let resid_post = match &self.ln2 {
             None => {
+                let h = shared_norm(pass, layer, &self.ln1, &x, h)?;
                 let mlp_out = self.mlp.forward(pass, layer, &h)?;
                 let mlp_out = pass.block(layer, BlockSite::MlpOut, mlp_out)?;
                 ((x + attn_out)? + mlp_out)?
             }
             Some(ln2) => {
                 let resid_mid = pass.block(layer, BlockSite::ResidMid, (x + attn_out)?)?;
-                let h = ln2.second(pass, layer, &resid_mid)?;
+                let mlp_in = pass.block(layer, BlockSite::MlpIn, resid_mid.clone())?;
+                let h = ln2.second(pass, layer, &mlp_in)?;
                 let mlp_out = self.mlp.forward(pass, layer, &h)?;
                 let mlp_out = pass.block(layer, BlockSite::MlpOut, mlp_out)?;
                 (resid_mid + mlp_out)?
