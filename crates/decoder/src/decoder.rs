@@ -219,6 +219,27 @@ impl Decoder {
             .map(Some)
     }
 
+    /// What attention of a block reads of the residual stream `x` and its MLP
+    /// of `mlp_in`, both [tokens, d_model]: each behind the norm before it, with
+    /// gain and bias; the streams themselves where the norms stand after the
+    /// sums. None beyond the last block.
+    ///
+    /// # Errors
+    /// The block's weights cannot be read; streams of another width.
+    pub fn sublayer_inputs(
+        &self,
+        layer: usize,
+        x: &Tensor,
+        mlp_in: &Tensor,
+    ) -> Result<Option<[Tensor; 2]>, DecoderError> {
+        if layer >= self.config.n_layers {
+            return Ok(None);
+        }
+        self.blocks
+            .with(layer, |block| block.sublayer_inputs(x, mlp_in))
+            .map(Some)
+    }
+
     /// Every site that a pass of this model goes through, in order.
     #[must_use]
     pub fn sites(&self) -> Vec<HookSite> {

@@ -223,6 +223,51 @@ fn an_edit_of_mlp_in_reaches_the_mlp_alone() {
     }
 }
 
+/// `sublayer_inputs` are what the blocks' norms give: with gain and bias undone
+/// they would be the recorded normalized values, so over the tokens each
+/// dimension is an affine function of its normalized one.
+#[test]
+fn sublayer_inputs_are_gain_and_bias_of_the_normalized() {
+    for case in &cases() {
+        let (ids, _) = reference(case);
+        let decoder = load(case, DType::F64);
+        let trace = record_all(&decoder, &ids);
+        for layer in 0..decoder.config().n_layers {
+            let at = |site: BlockSite| trace.rows(site.at(layer)).unwrap().clone();
+            let (x, mlp_in) = (at(BlockSite::ResidPre), at(BlockSite::MlpIn));
+            let inputs = decoder.sublayer_inputs(layer, &x, &mlp_in).unwrap();
+            let [attn, mlp] = inputs.unwrap();
+            if decoder.config().norm_place == NormPlace::Post {
+                assert_eq!(values(&attn), values(&x));
+                assert_eq!(values(&mlp), values(&mlp_in));
+                continue;
+            }
+            let second = if decoder.config().shared_norm {
+                BlockSite::Ln1Normalized
+            } else {
+                BlockSite::Ln2Normalized
+            };
+            let pairs = [(attn, BlockSite::Ln1Normalized), (mlp, second)];
+            for (input, normalized) in pairs {
+                let (input, normalized) = (input.to_vec2().unwrap(), at(normalized));
+                let normalized: Vec<Vec<f64>> = normalized.to_vec2().unwrap();
+                let input: Vec<Vec<f64>> = input;
+                for i in 0..decoder.config().d_model {
+                    let (u, v, w) = (&normalized[0], &normalized[1], &normalized[2]);
+                    let (a, b, c) = (input[0][i], input[1][i], input[2][i]);
+                    let cross = (a - b) * (u[i] - w[i]) - (a - c) * (u[i] - v[i]);
+                    assert!(cross.abs() < 1e-12, "{case} block {layer}: {cross:e}");
+                }
+                // And not the normalized values themselves: gains are drawn.
+                assert_ne!(input, normalized, "{case}");
+            }
+        }
+        let beyond = decoder.config().n_layers;
+        let x = trace.rows(BlockSite::ResidPre.at(0)).unwrap();
+        assert!(decoder.sublayer_inputs(beyond, x, x).unwrap().is_none());
+    }
+}
+
 /// With one norm for attention and MLP, an edit of `MlpIn` gives the MLP the
 /// norm of the edited residual, and edits of the norm itself reach both.
 #[test]

@@ -92,6 +92,11 @@ impl Block for FalconBlock {
         pass.block(layer, BlockSite::ResidPost, resid_post)
     }
 
+    fn sublayer_inputs(&self, x: &Tensor, mlp_in: &Tensor) -> Result<[Tensor; 2], DecoderError> {
+        let ln2 = self.ln2.as_ref().unwrap_or(&self.ln1);
+        Ok([self.ln1.forward(x)?, ln2.forward(mlp_in)?])
+    }
+
     fn mlp_out_weight(&self) -> Result<Tensor, DecoderError> {
         self.mlp.out_weight()
     }

@@ -57,6 +57,10 @@ impl Block for GemmaBlock {
         pass.block(layer, BlockSite::ResidPost, (resid_mid + mlp_out)?)
     }
 
+    fn sublayer_inputs(&self, x: &Tensor, mlp_in: &Tensor) -> Result<[Tensor; 2], DecoderError> {
+        Ok([self.ln1.forward(x)?, self.ln2.forward(mlp_in)?])
+    }
+
     fn mlp_out_weight(&self) -> Result<Tensor, DecoderError> {
         self.mlp.out_weight()
     }

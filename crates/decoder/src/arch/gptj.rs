@@ -89,6 +89,10 @@ impl Block for GptJBlock {
         pass.block(layer, BlockSite::ResidPost, ((attn_out + mlp_out)? + x)?)
     }
 
+    fn sublayer_inputs(&self, x: &Tensor, mlp_in: &Tensor) -> Result<[Tensor; 2], DecoderError> {
+        Ok([self.ln.forward(x)?, self.ln.forward(mlp_in)?])
+    }
+
     fn mlp_out_weight(&self) -> Result<Tensor, DecoderError> {
         self.mlp.out_weight()
     }

@@ -25,6 +25,10 @@ pub(crate) trait Block: Send + Sync {
     /// x [rows, d_model] -> [rows, d_model].
     fn forward(&self, pass: &mut Pass, layer: usize, x: Tensor) -> Result<Tensor, DecoderError>;
 
+    /// What attention reads of a residual stream `x` and the MLP of `mlp_in`,
+    /// both [rows, d_model]: each behind the norm before it, with gain and bias.
+    fn sublayer_inputs(&self, x: &Tensor, mlp_in: &Tensor) -> Result<[Tensor; 2], DecoderError>;
+
     /// Rows that neurons write into the residual stream: [d_mlp, d_model].
     fn mlp_out_weight(&self) -> Result<Tensor, DecoderError>;
 }
