@@ -3,18 +3,22 @@
 //! Sums run in f64 from the f32 (or f64) activations (METHODS, Notation). A
 //! helper lives here once a second experiment needs it.
 
+mod angles;
 mod cka;
 mod dtw;
 mod error;
 mod gain;
 mod ledger;
+mod participation;
 mod rows;
 mod spectrum;
 
+pub use angles::{MatchedCosines, cosine, matched_cosines, mean_row};
 pub use cka::{Gram, linear_cka};
 pub use dtw::{Barycentre, Warping, barycentre, dtw, stretch};
 pub use error::GeometryError;
 pub use gain::{geometric_mean, ratio};
 pub use ledger::{BlockSplit, split};
+pub use participation::{Participation, autocorrelation, participation};
 pub use rows::{Rows, dot, kl_divergence, norm, share_of_top};
 pub use spectrum::{covariance_spectrum, effective_rank};
