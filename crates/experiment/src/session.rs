@@ -6,7 +6,7 @@ use assay_checkpoint::{Checkpoint, TokenIds};
 use assay_decoder::{Decoder, Pack, Placement};
 use assay_hook_site::{HookSite, SitePattern};
 use assay_record::{PromptSet, Sample};
-use assay_trace::{Trace, record_telling, select_sites};
+use assay_trace::{Edit, Trace, record_telling, select_sites};
 use candle_core::DType;
 
 use crate::ExperimentError;
@@ -197,6 +197,23 @@ impl<'a> Session<'a> {
             planned.trace = Some(Rc::clone(&trace));
         }
         Ok(trace)
+    }
+
+    /// Runs a pass of an experiment's own, as [`assay_trace::record`] does, and
+    /// tells under `stage` how far it is.
+    ///
+    /// # Errors
+    /// As [`assay_trace::record`].
+    pub fn record(
+        &mut self,
+        stage: &str,
+        pack: &Pack,
+        sites: &BTreeSet<HookSite>,
+        edits: Vec<Edit>,
+    ) -> Result<Trace, ExperimentError> {
+        let progress = &mut *self.progress;
+        let tell = &mut |done: usize, total: usize| progress(stage, done as u64, total as u64);
+        Ok(record_telling(&self.decoder, pack, sites, edits, tell)?)
     }
 
     /// The model a second time in f64, held as the first is, to tell rounding

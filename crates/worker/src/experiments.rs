@@ -6,7 +6,11 @@ use assay_record::wire::OwnPrompts;
 use assay_record::{ExperimentSpec, PromptFile, PromptFormat, PromptSet};
 
 /// Every experiment of the workspace; a new one is a line here.
-const EXPERIMENTS: &[&dyn Experiment] = &[&decoder_parity::DecoderParity, &h25_gain::H25Gain];
+const EXPERIMENTS: &[&dyn Experiment] = &[
+    &decoder_parity::DecoderParity,
+    &h25_gain::H25Gain,
+    &value_contraction::ValueContraction,
+];
 
 /// Numeric fingerprints by experiment, made at build time.
 const FINGERPRINTS: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/fingerprints.rs"));
