@@ -190,8 +190,10 @@ fn slopes(m: &Measured<'_>) -> Result<Vec<f64>, ExperimentError> {
     for (grade, group) in grades.iter().enumerate() {
         let logs = m.logs(MATCHED, group, "rv.a")?;
         for (slope, log) in slopes.iter_mut().zip(logs) {
-            // One grade has no slope; the test then says so, of zeros.
-            *slope += (grade as f64 - centre) * log / spread.max(1.0);
+            // One grade has no slope: all stay at 0.
+            if spread > 0.0 {
+                *slope += (grade as f64 - centre) * log / spread;
+            }
         }
     }
     Ok(slopes)

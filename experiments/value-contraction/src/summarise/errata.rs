@@ -186,6 +186,15 @@ fn grouped(page: &mut Page, measured: &[Measured<'_>]) -> Result<(String, bool),
             m.record.facts.n_heads,
         ));
     }
+    for m in measured.iter().filter(|m| !m.has("rv.a-pseudo")) {
+        let facts = &m.record.facts;
+        if facts.n_kv_heads != facts.n_heads {
+            text.push_str(&format!(
+                "{}: its V of {} heads of {} cannot be cut into {} equal pieces. ",
+                m.name, facts.n_kv_heads, facts.d_head, facts.n_heads
+            ));
+        }
+    }
     Ok(match text.is_empty() {
         true => ("No model of this run groups its heads.".to_owned(), false),
         false => (text.trim_end().to_owned(), true),

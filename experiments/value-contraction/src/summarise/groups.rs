@@ -1,7 +1,7 @@
 //! R_V of each group, both sets.
 
 use assay_experiment::ExperimentError;
-use assay_experiment::page::{COUNT, GAIN, PLAIN, Page, words};
+use assay_experiment::page::{COUNT, GAIN, PLAIN, Page, R, words};
 use assay_record::{Cell, Sample};
 
 use super::measured::{Measured, REBUILT, mean_and_error};
@@ -36,6 +36,21 @@ pub(crate) fn write(page: &mut Page, m: &Measured<'_>) -> Result<(), ExperimentE
     }
     let model = m.record.sample(assay_record::Record::MODEL)?;
     let layers = model.get_series("layers")?;
+    let late = layers.get(1).copied().unwrap_or_default() as usize;
+    for group in &m.groups {
+        let samples = m.of_group(MATCHED, group);
+        let cosines: Vec<f64> = samples
+            .iter()
+            .filter_map(|s| s.get_series("neighbours.by-layer").ok()?.get(late).copied())
+            .collect();
+        let what = format!(
+            "mean cosine of neighbouring rows of V, late layer, {group}, set {MATCHED}, {}",
+            m.name
+        );
+        let (mean, _) = mean_and_error(&what, &cosines)?;
+        let id = m.id(&format!("{MATCHED}.{group}.neighbours"));
+        page.put(&id, &what, mean, R, &m.origin)?;
+    }
     for (name, layer) in ["early", "late"].iter().zip(layers) {
         let what = format!("{name} layer of {}", m.name);
         page.put(
@@ -112,6 +127,7 @@ pub(crate) fn tables(page: &mut Page, measured: &[Measured<'_>]) {
                 (set, "a.se"),
                 (set, "b"),
                 (set, "row-only"),
+                (set, "neighbours"),
             ] {
                 let none = match id {
                     "view" => "no fused matrix with such a view",
@@ -131,13 +147,14 @@ pub(crate) fn tables(page: &mut Page, measured: &[Measured<'_>]) {
                  texts of the study's lengths; matched: texts of one length, position 0 outside the \
                  window. A: mean over kv heads; B: all of V, layer L-5; row-only: from pairs of \
                  different positions, which takes the bias of few rows away and is still lowered by \
-                 rows that resemble their neighbours.",
+                 rows that resemble their neighbours (last column: mean cosine of neighbouring rows at \
+                 the late layer).",
                 late = m.id("layer.late"),
                 early = m.id("layer.early"),
             ),
             &[
                 "group", "#tokens, as published", "#A", "#A, published view", "#tokens, matched",
-                "#A", "#SE", "#B", "#A, row-only",
+                "#A", "#SE", "#B", "#A, row-only", "#neighbours",
             ],
             rows,
         );
