@@ -9,6 +9,7 @@ use assay_record::{ExperimentSpec, PromptFile, PromptFormat, PromptSet};
 const EXPERIMENTS: &[&dyn Experiment] = &[
     &decoder_parity::DecoderParity,
     &h25_gain::H25Gain,
+    &pythia_anomaly::PythiaAnomaly,
     &suite_anatomy::SuiteAnatomy,
     &value_contraction::ValueContraction,
 ];

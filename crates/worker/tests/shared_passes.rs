@@ -11,7 +11,11 @@ use assay_testkit::{TinyModel, write_hf};
 use candle_core::{DType, Device};
 
 /// Every experiment that reads prompts/h25.jsonl.
-const READERS: [&dyn Experiment; 2] = [&h25_gain::H25Gain, &value_contraction::ValueContraction];
+const READERS: [&dyn Experiment; 3] = [
+    &h25_gain::H25Gain,
+    &pythia_anomaly::PythiaAnomaly,
+    &value_contraction::ValueContraction,
+];
 
 /// The experiment's declaration, and the H25 prompts and some of its own.
 fn declared(experiment: &dyn Experiment) -> (ExperimentSpec, PromptSet) {
