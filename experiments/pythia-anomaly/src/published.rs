@@ -63,8 +63,23 @@ impl BlockKinds {
 /// Block gains, from golden/published/h25.json, which holds more.
 #[derive(Debug, Clone, Deserialize)]
 pub(crate) struct Gains {
+    pub(crate) pythia_sweep: Sweep,
     pub(crate) block_output_hooks: Hooks,
     pub(crate) sixteen_models: Sixteen,
+}
+
+/// The sweep over Pythia, whose blocks are parallel.
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct Sweep {
+    pub(crate) models: Vec<SweepRow>,
+}
+
+/// One model of it.
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct SweepRow {
+    pub(crate) model: String,
+    /// Mean gain of each block, but the last is taken after the final norm (E1).
+    pub(crate) gain_by_layer: Vec<f64>,
 }
 
 /// Gains of the last block, before the final norm.

@@ -41,7 +41,7 @@ pub(crate) fn summarise(
     tables::tables(&mut page, &published, &measured);
     printed::compare(&mut page, &published, &gains, &measured, not_run)?;
     errata::write(&mut page, &gains, &measured, set)?;
-    figures::write(&mut page, &measured)?;
+    figures::write(&mut page, &gains, &measured)?;
     page.summary.check()?;
     Ok(page.summary)
 }

@@ -6,6 +6,7 @@ use assay_record::{Axis, Bar, Figure, Line, Panel, Plot};
 
 use super::measured::Measured;
 use super::tables::{NORMAL, TERMS, blocks};
+use crate::published::Gains;
 
 fn axis(label: &str, log: bool) -> Axis {
     Axis {
@@ -22,14 +23,35 @@ fn over_layers(values: &[f64]) -> Vec<(f64, f64)> {
         .collect()
 }
 
-pub(crate) fn write(page: &mut Page, measured: &[Measured<'_>]) -> Result<(), ExperimentError> {
+pub(crate) fn write(
+    page: &mut Page,
+    gains: &Gains,
+    measured: &[Measured<'_>],
+) -> Result<(), ExperimentError> {
+    // The last entry is not the block's own (E1), the first turns embeddings
+    // into a residual.
+    let sweep = gains.pythia_sweep.models.iter().map(|row| {
+        let own = row.gain_by_layer.len().saturating_sub(1);
+        let points = over_layers(&row.gain_by_layer);
+        Line {
+            label: format!("{} (published)", row.model),
+            points: points.into_iter().take(own).skip(1).collect(),
+            band: Vec::new(),
+        }
+    });
     let mut panels = Vec::new();
     for (parallel, title) in [(true, "Parallel blocks"), (false, "Sequential blocks")] {
-        let mut lines = Vec::new();
+        let mut lines: Vec<Line> = match parallel {
+            true => sweep.clone().collect(),
+            false => Vec::new(),
+        };
         for m in measured.iter().filter(|m| m.parallel() == parallel) {
             lines.push(Line {
                 label: m.name.clone(),
-                points: over_layers(&m.mean("gain.by-layer")?),
+                points: over_layers(&m.mean("gain.by-layer")?)
+                    .into_iter()
+                    .skip(1)
+                    .collect(),
                 band: Vec::new(),
             });
         }
@@ -48,7 +70,8 @@ pub(crate) fn write(page: &mut Page, measured: &[Measured<'_>]) -> Result<(), Ex
         page.summary.figures.push(Figure {
             id: "gain".to_owned(),
             title: "Gain by layer, by the kind of block".to_owned(),
-            caption: "Mean over prompts of |resid_post| / |resid_pre| at the last token."
+            caption: "Mean over prompts of |resid_post| / |resid_pre| at the last token, blocks from 1 on; of \
+                      published models without the last, which was taken after the final norm (E1)."
                 .to_owned(),
             alt:
                 "Lines of the gain over blocks, a panel for parallel and one for sequential models."
