@@ -1,12 +1,42 @@
-//! What follows from the records. (Being written.)
+//! What follows from the records (METHODS §4).
+//!
+//! Number ids: `anatomy.<model>.…`, for several records of one model with the
+//! start of the record's id behind its name; `anatomy.training.<model>.…` over
+//! revisions; `anatomy.errata.…`.
+
+mod claims;
+mod errata;
+mod figures;
+mod measured;
+mod tables;
+mod training;
+
 use assay_experiment::ExperimentError;
+use assay_experiment::judge::judge;
 use assay_experiment::page::Page;
 use assay_record::{ExperimentSpec, NotRun, Record, Summary};
+
+use measured::Measured;
 
 pub(crate) fn summarise(
     spec: ExperimentSpec,
     records: &[Record],
     not_run: &[NotRun],
 ) -> Result<Summary, ExperimentError> {
-    Ok(Page::new("suite-anatomy", spec, records, not_run)?.summary)
+    let mut page = Page::new("suite-anatomy", spec.clone(), records, not_run)?;
+    let measured = Measured::all(records)?;
+    let mut candidates = Vec::new();
+    for m in &measured {
+        candidates.extend(claims::of_model(&mut page, m, spec.alpha)?);
+    }
+    candidates.extend(training::write(&mut page, &measured, spec.alpha)?);
+    judge(&mut page, &spec, candidates)?;
+    claims::table(&mut page, &measured);
+    for m in &measured {
+        tables::write(&mut page, m)?;
+        figures::write(&mut page, m)?;
+    }
+    errata::write(&mut page, &measured)?;
+    page.summary.check()?;
+    Ok(page.summary)
 }
