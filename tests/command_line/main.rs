@@ -7,6 +7,7 @@ mod bad_input;
 mod bench;
 mod damaged;
 mod disk;
+mod experiments;
 mod held;
 mod killed;
 mod prompts;
