@@ -291,7 +291,8 @@ fn test(
     );
     let detectable = stats::sd_sample(units)
         .and_then(|sd| Ok(sd * stats::detectable_mean_shift(units.len(), alpha, POWER)?));
-    if let Ok(detectable) = detectable {
+    // Of a share it would be that of a t-test that was not made.
+    if let (Ok(detectable), false) = (detectable, stat.share) {
         put(page, "detectable", detectable, PLAIN)?;
         because.push_str(&format!(
             " Detectable with four fifths power: {}.",

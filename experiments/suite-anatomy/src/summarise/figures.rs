@@ -273,21 +273,15 @@ pub(crate) fn write(page: &mut Page, m: &Measured<'_>) -> Result<(), ExperimentE
         panels,
     );
     let mut panels = Vec::new();
-    for (site, title) in sites {
+    for set in m.sets() {
         let mut own = Vec::new();
-        for set in m.sets() {
-            for (kind, name) in [("barycentre", "barycentre"), ("aligned", "plain mean")] {
-                if let Some(series) = m.map(&format!("map.{kind}.{site}.{set}"))? {
-                    own.push(line(&format!("{set}, {name}"), series));
-                }
+        for (kind, name) in [("barycentre", "barycentre"), ("aligned", "plain mean")] {
+            if let Some(series) = m.map(&format!("map.{kind}.mlp-out.{set}"))? {
+                own.push(line(name, series));
             }
         }
-        // The first token would hide the others.
-        for l in &mut own {
-            l.points.retain(|(x, _)| *x > 0.0);
-        }
         panels.push(lines(
-            title,
+            set,
             "aligned token",
             "log norm, mean over layers",
             false,
@@ -300,9 +294,9 @@ pub(crate) fn write(page: &mut Page, m: &Measured<'_>) -> Result<(), ExperimentE
         "barycentres",
         [
             "Barycentres of texts of different lengths",
-            "Profiles of log norms, mean over layers: the DTW barycentre of each set beside the plain \
-         mean of the stretched profiles, the first token left out.",
-            "Lines over aligned tokens, two for each set, one panel a site.",
+            "Profiles of log norms of mlp_out, mean over layers: the DTW barycentre of each set \
+             beside the plain mean of the stretched profiles.",
+            "Two lines over aligned tokens, one panel a set.",
         ],
         panels,
     );
