@@ -7,6 +7,7 @@
 //! several revisions of one were measured, over its training.
 
 mod measure;
+mod published;
 mod summarise;
 
 use assay_experiment::{Experiment, ExperimentError, Session};

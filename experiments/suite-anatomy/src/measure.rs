@@ -212,7 +212,10 @@ fn failed(
 /// that follow one another in the file are mixed.
 fn part(texts: &Texts, budget: usize) -> Vec<usize> {
     let n = texts.tokens.ids.len();
-    let step = [7, 5, 11, 1].into_iter().find(|s| n % s != 0).unwrap_or(1);
+    let step = [7, 5, 11, 1]
+        .into_iter()
+        .find(|s| !n.is_multiple_of(*s))
+        .unwrap_or(1);
     let (mut chosen, mut tokens) = (Vec::new(), 0);
     for i in 0..n {
         let text = i * step % n;

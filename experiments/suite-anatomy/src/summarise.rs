@@ -5,6 +5,7 @@
 //! revisions; `anatomy.errata.…`.
 
 mod claims;
+mod comparisons;
 mod errata;
 mod figures;
 mod measured;
@@ -36,6 +37,7 @@ pub(crate) fn summarise(
         tables::write(&mut page, m)?;
         figures::write(&mut page, m)?;
     }
+    comparisons::write(&mut page, &measured, not_run)?;
     errata::write(&mut page, &measured)?;
     page.summary.check()?;
     Ok(page.summary)
