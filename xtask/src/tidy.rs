@@ -19,7 +19,7 @@ const LIGHT: [&str; 5] = [
 ];
 
 /// Packages that may depend on serde: the edges where bytes become values.
-const SERDE: [&str; 14] = [
+const SERDE: [&str; 17] = [
     "assay-checkpoint",
     "assay-experiment",
     "assay-fetch",
@@ -33,6 +33,9 @@ const SERDE: [&str; 14] = [
     "assay-unified",
     "assay-worker",
     "h25-gain",
+    "pythia-anomaly",
+    "suite-anatomy",
+    "value-contraction",
     "xtask",
 ];
 

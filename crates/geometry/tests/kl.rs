@@ -19,6 +19,9 @@ fn as_scipy_has_them() {
         let expected = number("kl");
         // Sums of up to 5000 terms in f64; exponents of -400 lose what is below
         // the smallest normal number.
-        assert!((found - expected).abs() < 1e-11 * (1.0 + expected), "{found}, {expected}");
+        assert!(
+            (found - expected).abs() < 1e-11 * (1.0 + expected),
+            "{found}, {expected}"
+        );
     }
 }

@@ -11,9 +11,10 @@ use assay_testkit::{TinyModel, write_hf};
 use candle_core::{DType, Device};
 
 /// Every experiment that reads prompts/h25.jsonl.
-const READERS: [&dyn Experiment; 3] = [
+const READERS: [&dyn Experiment; 4] = [
     &h25_gain::H25Gain,
     &pythia_anomaly::PythiaAnomaly,
+    &suite_anatomy::SuiteAnatomy,
     &value_contraction::ValueContraction,
 ];
 
