@@ -35,7 +35,7 @@ impl Experiment for SuiteAnatomy {
     fn passes(&self, _: usize) -> f64 {
         // One over all texts; lens, gradients, replacements and patches run
         // over parts of them, and together cost about as much as this many.
-        8.0
+        45.0
     }
 
     fn extra_memory(&self, facts: &ModelFacts) -> u64 {
