@@ -1,7 +1,7 @@
 """Reference values of cosines, by NumPy, and of their distribution under random
 rotations, by SciPy.
 
-    python golden/geometry/angles.py    # numpy 2.4.6, scipy 1.18.0
+    python golden/geometry/angles.py    # numpy 2.4.6, scipy 1.17.1
 
 Writes golden/geometry/angles.json. The rows come from a formula, so that the
 file holds results only.
