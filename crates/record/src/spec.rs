@@ -129,7 +129,8 @@ pub struct Prompt {
     pub category: String,
     /// The text; never empty.
     pub text: String,
-    /// What else an experiment needs to know of it: "set", "group"….
+    /// What else an experiment needs to know of it: "group"…, and its "set",
+    /// which is named like the file where it is not given.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub tags: BTreeMap<String, String>,
 }
@@ -256,9 +257,20 @@ impl PromptSet {
 }
 
 impl PromptFile<'_> {
+    /// A prompt that names no set belongs to the one named like its file.
+    fn in_a_set(&self, mut prompt: Prompt) -> Prompt {
+        let stem = self.path.file_stem().unwrap_or_default();
+        let set = prompt.tags.entry("set".to_owned());
+        set.or_insert_with(|| stem.to_string_lossy().into_owned());
+        prompt
+    }
+
     fn prompt(&self, number: usize, line: &str) -> Result<Prompt, String> {
         let text = match self.format {
-            PromptFormat::Prompts => return serde_json::from_str(line).map_err(|e| e.to_string()),
+            PromptFormat::Prompts => {
+                let prompt: Prompt = serde_json::from_str(line).map_err(|e| e.to_string())?;
+                return Ok(self.in_a_set(prompt));
+            }
             PromptFormat::Lines => line.to_owned(),
             PromptFormat::Field(field) => {
                 let value: serde_json::Value =

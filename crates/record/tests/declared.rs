@@ -142,6 +142,8 @@ fn prompts_are_whole_and_told_apart() {
     let a = r#"{"id": "a", "category": "c", "text": "one"}"#;
     let set = prompts(&format!("{a}\n\n")).unwrap();
     assert_eq!(set.prompts.len(), 1);
+    // The set of a prompt that names none is its file's name.
+    assert_eq!(set.prompts[0].tag("set"), Some("prompts"));
     // The hash is of the file, so a change that parses alike is another set.
     assert_ne!(set.sha256, prompts(a).unwrap().sha256);
     check_prompts("", "there are no prompts");

@@ -33,8 +33,8 @@ pub(crate) fn summarise(
     let measured = Measured::all(records)?;
     let mut candidates = printed::write(&mut page, &published, &gains, set)?;
     for m in &measured {
-        candidates.extend(tests::write(&mut page, m, set)?);
         tables::write(&mut page, m)?;
+        candidates.extend(tests::write(&mut page, m, set)?);
     }
     judge(&mut page, &spec, candidates)?;
     printed::tables(&mut page, &published, &gains, &measured);

@@ -12,12 +12,12 @@
 
 use std::collections::BTreeSet;
 
-use assay_checkpoint::{BlockKind, NormPlace};
+use assay_checkpoint::NormPlace;
 use assay_experiment::{ExperimentError, Session, Tokenised};
 use assay_geometry::{Rows, norm, ratio};
 use assay_hook_site::BlockSite;
 use assay_record::Sample;
-use assay_trace::{Edit, Stage, Trace, record_blocks};
+use assay_trace::{Edit, MlpReads, Stage, Trace, observe, record_blocks};
 use candle_core::{D, DType, Tensor};
 
 /// Shares of A that the last block's MLP is given.
@@ -38,10 +38,10 @@ pub(crate) fn measure(
     if !applies(session) {
         return Ok(());
     }
-    let config = session.decoder().config();
-    let (n_layers, native) = match config.block {
-        BlockKind::Parallel => (config.n_layers, 0.0),
-        BlockKind::Sequential => (config.n_layers, 1.0),
+    let n_layers = session.decoder().config().n_layers;
+    let native = match observe(session.decoder(), n_layers - 1)?.mlp_reads {
+        MlpReads::AfterAttention => 1.0,
+        MlpReads::SameThroughOwnNorm | MlpReads::SameThroughAttentionsNorm => 0.0,
     };
     let last = BlockSite::ResidPost.at(n_layers - 1);
     let plain = losses(session, tokens, trace.rows(last)?)?;

@@ -133,7 +133,7 @@ fn a_prompt_without_angles_is_refused() {
 
 /// A model that does not exist: two blocks, of which the last has this gain and
 /// this cosine between A and M, give or take a hundredth by prompt.
-fn made_up(block: &str, gain: f64, cos: f64) -> Record {
+fn made_up(block: &str, gain: f64, cos: f64, loss: f64) -> Record {
     let mut samples = Vec::new();
     for set in ["published-four", "h25"] {
         for i in 0..12 {
@@ -180,7 +180,7 @@ fn made_up(block: &str, gain: f64, cos: f64) -> Record {
                 .unwrap();
             s.series("surgery.gain.last", by_alpha(0.3 + wobble))
                 .unwrap();
-            s.series("surgery.loss.last", by_alpha(0.2)).unwrap();
+            s.series("surgery.loss.last", by_alpha(loss)).unwrap();
             samples.push(s);
         }
         let mut all = samples[0].clone();
@@ -281,14 +281,15 @@ fn published_data_refute_the_hypothesis() {
     );
     check(&summary, "anomaly.published.last.gpt-j-6b", 1.0652, 0.0);
     check(&summary, "anomaly.published.last.pythia-6.9b", 0.8047, 0.0);
-    // t = (0.8047 - 1) / (0.0659 / sqrt(24)), by hand from mean and population SD.
+    // By hand from mean and sample SD; the publication's own t of GPT-J,
+    // 3.63349, is (1.0652 - 1) / (0.0897 / 5) to the digits printed.
     check(
         &summary,
         "anomaly.published.last.pythia-6.9b.less-one.mean",
         -0.1953,
         1e-12,
     );
-    let half = 0.0659 / 24f64.sqrt() * 2.063_898_6;
+    let half = 0.0659 / 5.0 * 2.063_898_6;
     check(
         &summary,
         "anomaly.published.last.pythia-6.9b.less-one.low",
@@ -317,7 +318,7 @@ fn published_data_refute_the_hypothesis() {
 
 #[test]
 fn planted_gains_and_cosines_are_found() {
-    let cancels = summary(&[made_up("parallel", 0.8, -0.5)]);
+    let cancels = summary(&[made_up("parallel", 0.8, -0.5, 0.05)]);
     let data = "measured: made-up";
     check(&cancels, "anomaly.made-up.cos.last.mean", -0.5, 1e-12);
     check(
@@ -351,7 +352,11 @@ fn planted_gains_and_cosines_are_found() {
     ] {
         verdict(&cancels, claim, data, expected);
     }
-    let none = summary(&[made_up("sequential", 1.2, 0.0)]);
+    // A block so far off its training that its gain says nothing.
+    let off = summary(&[made_up("parallel", 0.8, -0.5, 0.2)]);
+    let claim = "anomaly.sequential-wiring-raises-gain";
+    verdict(&off, claim, data, Verdict::Inconclusive);
+    let none = summary(&[made_up("sequential", 1.2, 0.0, 0.05)]);
     verdict(
         &none,
         "anomaly.sequential-expands",

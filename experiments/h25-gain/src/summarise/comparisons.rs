@@ -192,7 +192,8 @@ fn hooks(
             (
                 "sd",
                 "SD of the",
-                "gain.last-block.sd-population",
+                // The published t of GPT-J is (mean - 1) / (sd / 5): the sample's.
+                "gain.last-block.sd-sample",
                 h.gain_sd,
             ),
         ] {
@@ -203,16 +204,20 @@ fn hooks(
                 not_run(page, what, id, looked.why_not(&h.model));
                 continue;
             };
-            let pair = Pair {
+            let measured = m.gains.id(measured);
+            let difference = difference(page, &id, &measured)?;
+            page.summary.comparisons.push(Comparison {
                 what,
                 published: id,
-                as_published: m.gains.id(measured),
+                as_published: Some(measured),
                 audited: (part == "mean").then(|| m.gains.id("gain.last-block.geometric-mean")),
-                rounding: FP16_GAIN * h.gain_mean,
-                sampling: looked.half_length(&m.scalars("gain.last-block")?),
-                note: "",
-            };
-            compare(page, pair)?;
+                difference: difference.map(|(id, _)| id),
+                agreement: Agreement::DifferentDefinition,
+                note:
+                    "The publication used other prompts of the same categories for some of these \
+                       models, and does not say which for the others."
+                        .to_owned(),
+            });
         }
     }
     Ok(())

@@ -211,7 +211,7 @@ fn contradicted(gains: &Gains) -> String {
 
 fn algebra(page: &mut Page, measured: &[Measured<'_>]) -> Result<(String, bool), ExperimentError> {
     let mut text = String::new();
-    for m in measured {
+    for m in measured.iter().filter(|m| !m.norm_forced()) {
         let all = readings(m)?;
         let below = all.iter().filter(|r| r[5] < 1.0);
         // x·(A+M) < -|A+M|²/2, in units of |x|².

@@ -83,6 +83,12 @@ impl<'a> Measured<'a> {
         self.record.facts.block == "parallel"
     }
 
+    /// Do the norms stand after the sums, so that x + A + M is not what leaves
+    /// the block?
+    pub(crate) fn norm_forced(&self) -> bool {
+        self.record.facts.norm.ends_with("post")
+    }
+
     pub(crate) fn last(&self) -> usize {
         self.record.facts.n_layers.saturating_sub(1)
     }

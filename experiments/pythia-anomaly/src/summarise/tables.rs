@@ -281,7 +281,7 @@ pub(crate) fn tables(page: &mut Page, published: &Published, measured: &[Measure
             &format!("angles-{}", m.key),
             &format!("What the late blocks add, and its angles, {}", m.name),
             &format!(
-                "Means over prompts; angles over tokens from position 1 on. Random rotations of A would \
+                "Means over prompts; angles over tokens from position 1 on. By the normal approximation with the exact variance, random rotations of A would \
                  keep the mean cos(A, M) within the null in 95 % of cases; {} of all blocks lie outside. \
                  Mean-removed: less the means of A and M over all tokens, for the same token and for \
                  different ones.",

@@ -7,6 +7,10 @@ use assay_record::Verdict;
 
 use super::measured::{Measured, Settings, over_prompts, write_test};
 
+/// Change of loss in nats a token beyond which a rewired block's gain is not
+/// read: the size below which h25-gain calls a clamp inert.
+const MOST_LOSS: f64 = 0.1;
+
 pub(crate) fn write(
     page: &mut Page,
     m: &Measured<'_>,
@@ -61,12 +65,37 @@ pub(crate) fn write(
             let pairs = parallel.iter().zip(&sequential);
             let change: Vec<f64> = pairs.map(|(p, s)| sign * (s - p)).collect();
             let what = "change of the last block's log gain when it is wired the other way";
-            test(page, "surgery", what, &change)?
+            let tested = test(page, "surgery", what, &change)?;
+            let other = if m.parallel() {
+                crate::surgery::ALPHAS.len() - 1
+            } else {
+                0
+            };
+            let losses = m.at("surgery.loss.last", other)?;
+            let loss = losses.iter().sum::<f64>() / losses.len().max(1) as f64;
+            match loss > MOST_LOSS {
+                true => Finding::Settled(
+                    Verdict::Inconclusive,
+                    format!(
+                        "The other wiring changes the loss by {{{}}} nats, so far off what the block was \
+                         trained for that its gain says nothing.",
+                        m.id(&format!("surgery.loss.{other}"))
+                    ),
+                ),
+                false => tested,
+            }
         }
         false => Finding::Settled(
             Verdict::NotApplicable,
             "The norms stand after the sums: there is no such wiring.".to_owned(),
         ),
+    };
+    let gain = match m.norm_forced() {
+        true => Finding::Settled(
+            Verdict::NotApplicable,
+            "The norms stand after the sums and force the residual's length.".to_owned(),
+        ),
+        false => gain,
     };
     let (fits, fits_not) = match m.parallel() {
         true => (
