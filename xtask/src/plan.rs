@@ -61,9 +61,10 @@ fn label(name: &str) -> String {
     file.strip_suffix(".gguf").unwrap_or(&file).to_owned()
 }
 
-/// Fetches what is missing and finds out what can run.
+/// Fetches what is missing and finds out what can run of the `experiments`.
 pub(crate) fn prepare(
     names: &[String],
+    experiments: &[String],
     offline: bool,
     memory: Option<u64>,
     worker: &Path,
@@ -88,7 +89,13 @@ pub(crate) fn prepare(
     for name in names {
         let state = match failures.get(name) {
             Some(reason) => Err(reason.clone()),
-            None => ready(name, (&registry, &lock, &cache), memory, worker),
+            None => ready(
+                name,
+                (&registry, &lock, &cache),
+                experiments,
+                memory,
+                worker,
+            ),
         };
         candidates.push(Candidate {
             name: name.clone(),
@@ -176,6 +183,7 @@ fn print_fetch(
 fn ready(
     name: &str,
     (registry, lock, cache): (&Registry, &Lock, &ModelCache),
+    experiments: &[String],
     memory: Option<u64>,
     worker: &Path,
 ) -> Result<Ready, String> {
@@ -193,7 +201,8 @@ fn ready(
         (asked, available) => asked.or(available),
     };
     let limit_text = limit.map(|bytes| bytes.to_string());
-    let mut arguments = vec!["describe", &path];
+    let asked = experiments.join(",");
+    let mut arguments = vec!["describe", &path, "--experiments", &asked];
     if let Some(text) = &limit_text {
         arguments.extend(["--memory", text]);
     }

@@ -107,7 +107,8 @@ impl Run<'_> {
         let mut units = Vec::new();
         if !shared.is_empty() {
             let names = plan::select(self.models, &registry);
-            let candidates = plan::prepare(&names, self.offline, self.holding.memory, &worker)?;
+            let memory = self.holding.memory;
+            let candidates = plan::prepare(&names, &shared, self.offline, memory, &worker)?;
             plan::print(&candidates, &shared)?;
             units.extend(candidates.into_iter().map(|c| (c, shared.clone(), true)));
         }

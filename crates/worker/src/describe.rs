@@ -9,14 +9,20 @@ use candle_core::{DType, Device, Tensor};
 
 use crate::{emit, experiments, facts, hold};
 
-/// Says what a model is, without reading its weights.
-pub(crate) fn describe(model: &Path, limit: Option<u64>) -> anyhow::Result<()> {
+/// Says what a model is and what the experiments `asked` (every one if none
+/// is) need of it, without reading its weights.
+pub(crate) fn describe(model: &Path, limit: Option<u64>, asked: &[String]) -> anyhow::Result<()> {
     let checkpoint = Checkpoint::open(model)?;
     let facts = facts::shape(&checkpoint);
     let rate = matmul_rate()?;
     let mut seconds = BTreeMap::new();
     let (mut extra, mut activations) = (0, 0);
-    for name in experiments::names() {
+    let names: Vec<&str> = if asked.is_empty() {
+        experiments::names().collect()
+    } else {
+        asked.iter().map(String::as_str).collect()
+    };
+    for name in names {
         let declared = experiments::find(name)?;
         let mut tokens = 0;
         if let Some(tokenizer) = &checkpoint.tokenizer {

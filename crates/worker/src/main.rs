@@ -40,6 +40,9 @@ enum Command {
         /// Bytes of memory that it may take; as many as there are if left out.
         #[arg(long)]
         memory: Option<u64>,
+        /// The experiments that it is meant for; every one if left out.
+        #[arg(long, value_delimiter = ',')]
+        experiments: Vec<String>,
     },
     /// Run experiments on one model; the request is read from standard input.
     Run,
@@ -72,7 +75,11 @@ fn main() -> ExitCode {
     die_with_parent();
     let result = match Cli::parse().command {
         Command::Experiments => experiments::list(),
-        Command::Describe { model, memory } => describe::describe(&model, memory),
+        Command::Describe {
+            model,
+            memory,
+            experiments,
+        } => describe::describe(&model, memory, &experiments),
         Command::Run => request().and_then(|text| run::run(&text)),
         Command::Summarise => request().and_then(|text| summarise::summarise(&text)),
         Command::Trace {
