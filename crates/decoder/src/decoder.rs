@@ -5,7 +5,7 @@ use assay_checkpoint::{BlockKind, Checkpoint, DecoderConfig, Position, Weights};
 use assay_hook_site::{BlockSite, HookSite};
 use candle_core::{DType, Device, Tensor};
 
-use crate::arch;
+use crate::arch::{self, Readers};
 use crate::blocks::Blocks;
 use crate::cache::KvCache;
 use crate::ends::{Ends, VOCAB_CHUNK, cap};
@@ -217,6 +217,19 @@ impl Decoder {
         self.blocks
             .with(layer, |block| block.mlp_out_weight())
             .map(Some)
+    }
+
+    /// The matrices through which a block reads the residual stream. None
+    /// beyond the last block, and in families that fuse Q, K and V or norm with
+    /// a bias.
+    ///
+    /// # Errors
+    /// The block's weights cannot be read.
+    pub fn readers(&self, layer: usize) -> Result<Option<Readers>, DecoderError> {
+        if layer >= self.config.n_layers {
+            return Ok(None);
+        }
+        self.blocks.with(layer, |block| block.readers())
     }
 
     /// What attention of a block reads of the residual stream `x` and its MLP

@@ -21,6 +21,7 @@ mod parts;
 mod pass;
 mod variables;
 
+pub use arch::Readers;
 pub use cache::KvCache;
 pub use decoder::{Arithmetic, Decoder, Placement, Residency, memory, tensors};
 pub use error::DecoderError;

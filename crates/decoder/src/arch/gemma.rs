@@ -5,7 +5,7 @@ use assay_checkpoint::DecoderConfig;
 use assay_hook_site::BlockSite;
 use candle_core::Tensor;
 
-use super::{Block, llama};
+use super::{Block, Readers, llama};
 use crate::DecoderError;
 use crate::parts::attention::Attention;
 use crate::parts::load::Load;
@@ -63,5 +63,20 @@ impl Block for GemmaBlock {
 
     fn mlp_out_weight(&self) -> Result<Tensor, DecoderError> {
         self.mlp.out_weight()
+    }
+
+    fn readers(&self) -> Result<Option<Readers>, DecoderError> {
+        let [q, k, v] = self.qkv.weights()?;
+        let [gate, up] = self.mlp.in_weights()?;
+        Ok(Some(Readers {
+            attn_gain: self.ln1.gain(),
+            q,
+            k,
+            v,
+            qk_gains: self.attention.qk_gains(),
+            mlp_gain: self.ln2.gain(),
+            gate,
+            up,
+        }))
     }
 }

@@ -7,7 +7,7 @@ use assay_checkpoint::DecoderConfig;
 use assay_hook_site::BlockSite;
 use candle_core::Tensor;
 
-use super::{Block, NONE, Outside};
+use super::{Block, NONE, Outside, Readers};
 use crate::DecoderError;
 use crate::parts::attention::{Attention, HeadNorm};
 use crate::parts::load::Load;
@@ -87,5 +87,20 @@ impl Block for LlamaBlock {
 
     fn mlp_out_weight(&self) -> Result<Tensor, DecoderError> {
         self.mlp.out_weight()
+    }
+
+    fn readers(&self) -> Result<Option<Readers>, DecoderError> {
+        let [q, k, v] = self.qkv.weights()?;
+        let [gate, up] = self.mlp.in_weights()?;
+        Ok(Some(Readers {
+            attn_gain: self.ln1.gain(),
+            q,
+            k,
+            v,
+            qk_gains: self.attention.qk_gains(),
+            mlp_gain: self.ln2.gain(),
+            gate,
+            up,
+        }))
     }
 }

@@ -31,6 +31,35 @@ pub(crate) trait Block: Send + Sync {
 
     /// Rows that neurons write into the residual stream: [d_mlp, d_model].
     fn mlp_out_weight(&self) -> Result<Tensor, DecoderError>;
+
+    /// The matrices that read the residual stream, where Q and K have one each
+    /// behind a norm without bias; None in other families.
+    fn readers(&self) -> Result<Option<Readers>, DecoderError> {
+        Ok(None)
+    }
+}
+
+/// The matrices through which a block reads the residual stream: each row is a
+/// direction that, times the norm's gain, is read. Bias and rotation are apart.
+#[derive(Debug, Clone)]
+pub struct Readers {
+    /// Gain of the norm before attention, [d_model].
+    pub attn_gain: Tensor,
+    /// [n_heads * d_head, d_model].
+    pub q: Tensor,
+    /// [n_kv_heads * d_head, d_model].
+    pub k: Tensor,
+    /// [n_kv_heads * d_head, d_model].
+    pub v: Tensor,
+    /// Gains of the norms of queries and of keys, [d_head] each, where the
+    /// model has them.
+    pub qk_gains: Option<[Tensor; 2]>,
+    /// Gain of the norm before the MLP, [d_model].
+    pub mlp_gain: Tensor,
+    /// The gate that FFN avoidance is taken of, [d_mlp, d_model].
+    pub gate: Tensor,
+    /// The linear branch, [d_mlp, d_model].
+    pub up: Tensor,
 }
 
 /// Names of what stands outside the blocks. A tensor that a config does not

@@ -42,6 +42,12 @@ impl Attention {
         }
     }
 
+    /// Gains of the norms of queries and keys that all heads share, [d_head].
+    pub(crate) fn qk_gains(&self) -> Option<[Tensor; 2]> {
+        let (q, k) = self.qk_norm.as_ref()?;
+        Some([q.norm.gain(), k.norm.gain()])
+    }
+
     /// From the projections to what attention adds to the residual, before
     /// any post-norm: [rows, d_model].
     pub(crate) fn forward(

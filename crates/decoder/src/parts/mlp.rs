@@ -107,6 +107,11 @@ impl Gated {
         self.down.forward(&post)
     }
 
+    /// What reads, [d_mlp, d_model] each: gate, up.
+    pub(crate) fn in_weights(&self) -> Result<[Tensor; 2], DecoderError> {
+        Ok([self.gate.weight()?.t()?, self.up.weight()?.t()?])
+    }
+
     /// [d_mlp, d_model].
     pub(crate) fn out_weight(&self) -> Result<Tensor, DecoderError> {
         self.down.weight()

@@ -61,6 +61,11 @@ impl Norm {
         Ok(Self::new(config.norm, config.norm_eps, gain, bias))
     }
 
+    /// What the normalised vector is multiplied by, [d_model].
+    pub(crate) fn gain(&self) -> Tensor {
+        self.gain.clone()
+    }
+
     /// The norm that attention reads, with its sites.
     pub(crate) fn first(
         &self,

@@ -33,6 +33,12 @@ impl Projections {
         })
     }
 
+    /// What reads, [out, d_model] each: q, k, v.
+    pub(crate) fn weights(&self) -> Result<[Tensor; 3], DecoderError> {
+        let rows = |linear: &Linear| -> Result<Tensor, DecoderError> { Ok(linear.weight()?.t()?) };
+        Ok([rows(&self.q)?, rows(&self.k)?, rows(&self.v)?])
+    }
+
     /// x [rows, d_model] -> q [rows, head, d_head]; k, v [rows, kv_head, d_head].
     pub(crate) fn forward(&self, x: &Tensor) -> Result<Qkv, DecoderError> {
         let heads = |projection: &Linear| -> Result<Tensor, DecoderError> {

@@ -1,0 +1,1 @@
+//! Paired problems in Chinese and English with answers that code can check.

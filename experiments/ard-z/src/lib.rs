@@ -1,0 +1,1 @@
+//! Does data find the Z that weights give? Relevance by lengthscales.

@@ -1,0 +1,1 @@
+//! Are the two languages linked by a linear map inside Z?

@@ -1,0 +1,1 @@
+//! Is Z causal? Masks, distances, patching and the decomposition of updates.
