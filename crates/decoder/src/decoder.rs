@@ -465,7 +465,20 @@ impl Decoder {
     /// # Errors
     /// As [`Decoder::extend`].
     pub fn next_logits(&self, pack: &Pack, cache: &mut KvCache) -> Result<Tensor, DecoderError> {
-        let x = self.extend(pack, cache, &mut NoHooks)?;
+        self.next_logits_with(pack, cache, &mut NoHooks)
+    }
+
+    /// As [`Decoder::next_logits`] under hooks, which see the blocks.
+    ///
+    /// # Errors
+    /// As [`Decoder::extend`].
+    pub fn next_logits_with(
+        &self,
+        pack: &Pack,
+        cache: &mut KvCache,
+        hooks: &mut dyn Hooks,
+    ) -> Result<Tensor, DecoderError> {
+        let x = self.extend(pack, cache, hooks)?;
         let last = Tensor::new(pack.last_rows(), x.device())?;
         let normed = self.final_norm(&x.index_select(&last, 0)?)?;
         cap(self.ends.unembed(&normed)?, self.config.logit_cap)

@@ -1,7 +1,7 @@
 use candle_core::Tensor;
 
 use crate::cache::KvCache;
-use crate::{Decoder, DecoderError, Pack};
+use crate::{Decoder, DecoderError, Hooks, NoHooks, Pack};
 
 /// Continues each prompt with the likeliest token, `steps` times or until one
 /// of `stop`, which is kept. Prompts go side by side and end by themselves;
@@ -15,6 +15,31 @@ pub fn greedy(
     steps: usize,
     stop: &[u32],
 ) -> Result<Vec<Vec<u32>>, DecoderError> {
+    greedy_with(decoder, prompts, (steps, stop), &mut NoHooks)
+}
+
+/// Hooks of a pass that takes some of several prompts on.
+pub trait StepHooks: Hooks {
+    /// Is told before each pass which prompts go on, by their numbers: they
+    /// are the segments of the pack, in this order.
+    fn step(&mut self, going: &[usize], pack: &Pack);
+}
+
+impl StepHooks for NoHooks {
+    fn step(&mut self, _: &[usize], _: &Pack) {}
+}
+
+/// As [`greedy`] under hooks, which see the pass over the prompts and every
+/// step after it.
+///
+/// # Errors
+/// As [`greedy`], and whatever a hook says.
+pub fn greedy_with(
+    decoder: &Decoder,
+    prompts: &[Vec<u32>],
+    (steps, stop): (usize, &[u32]),
+    hooks: &mut dyn StepHooks,
+) -> Result<Vec<Vec<u32>>, DecoderError> {
     let mut out: Vec<Vec<u32>> = vec![Vec::new(); prompts.len()];
     // The first pass is packed whole; then the prompts that go on, with a
     // cache each, so that one that has ended takes no more rows.
@@ -26,7 +51,8 @@ pub fn greedy(
             break;
         }
         let pack = Pack::continuing(&feed, &cache.lengths())?;
-        let next = likeliest(&decoder.next_logits(&pack, &mut cache)?)?;
+        hooks.step(&going, &pack);
+        let next = likeliest(&decoder.next_logits_with(&pack, &mut cache, hooks)?)?;
         let mut kept = Vec::new();
         feed.clear();
         for (row, (&prompt, token)) in going.iter().zip(next).enumerate() {

@@ -25,7 +25,7 @@ pub use arch::Readers;
 pub use cache::KvCache;
 pub use decoder::{Arithmetic, Decoder, Placement, Residency, memory, tensors};
 pub use error::DecoderError;
-pub use generate::greedy;
+pub use generate::{StepHooks, greedy, greedy_with};
 pub use pack::Pack;
 pub use parts::load::{TensorKind, TensorSpec};
 pub use pass::{Hooks, NoHooks};

@@ -2,7 +2,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::rc::Rc;
 
-use assay_checkpoint::{Checkpoint, TokenIds};
+use assay_checkpoint::{Checkpoint, TextTokenizer, TokenIds};
 use assay_decoder::{Decoder, Pack, Placement};
 use assay_hook_site::{HookSite, SitePattern};
 use assay_record::{PromptSet, Sample};
@@ -90,6 +90,17 @@ impl<'a> Session<'a> {
         &self.decoder
     }
 
+    /// The model's tokenizer.
+    ///
+    /// # Errors
+    /// It has none.
+    pub fn tokenizer(&self) -> Result<&TextTokenizer, ExperimentError> {
+        let tokenizer = self.checkpoint.tokenizer.as_ref();
+        tokenizer.ok_or_else(|| {
+            self.unsuitable("has no tokenizer, and this experiment's prompts are text")
+        })
+    }
+
     /// The folder that the model's files lie in.
     #[must_use]
     pub fn folder(&self) -> &Path {
@@ -126,9 +137,7 @@ impl<'a> Session<'a> {
     /// # Errors
     /// The model has no tokenizer; a prompt gives no tokens.
     pub fn tokenise(&self, prompts: &PromptSet) -> Result<Tokenised, ExperimentError> {
-        let Some(tokenizer) = &self.checkpoint.tokenizer else {
-            return Err(self.unsuitable("has no tokenizer, and this experiment's prompts are text"));
-        };
+        let tokenizer = self.tokenizer()?;
         let mut ids = Vec::new();
         for prompt in &prompts.prompts {
             ids.push(tokenizer.encode(&prompt.text)?);

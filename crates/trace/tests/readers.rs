@@ -80,7 +80,7 @@ fn check(case: &str, qk_gains: bool) {
 
 #[test]
 fn llama_qwen_and_gemma_read_by_these_matrices() {
-    check("llama-gqa", false);
+    check("llama-gqa-tied", false);
     check("qwen2", false);
     check("qwen3", true);
     check("gemma3", true);
