@@ -14,6 +14,7 @@ mod participation;
 mod rows;
 mod spectrum;
 mod subspace;
+mod transport;
 
 pub use angles::{MatchedCosines, cosine, matched_cosines, mean_row};
 pub use cka::{Gram, linear_cka};
@@ -26,3 +27,4 @@ pub use participation::{Participation, autocorrelation, participation};
 pub use rows::{Rows, dot, kl_divergence, norm, share_of_top};
 pub use spectrum::{covariance_spectrum, effective_rank};
 pub use subspace::{Moment, Subspace, normals};
+pub use transport::{Transport, barycentric, exact_cost, sinkhorn};

@@ -12,6 +12,7 @@ const EXPERIMENTS: &[&dyn Experiment] = &[
     &pythia_anomaly::PythiaAnomaly,
     &suite_anatomy::SuiteAnatomy,
     &value_contraction::ValueContraction,
+    &z_causality::ZCausality,
 ];
 
 /// Numeric fingerprints by experiment, made at build time.

@@ -49,6 +49,168 @@
 //! with gains folded in, the query side's]; `mask.ffn.k{k}.by-block` avoidance,
 //! `mask.ffn-random.k{k}` [100] the same of random subspaces at l1;
 //! `distance.{l1|l2}.{all|head-0}.k{k}.{mean|last}` [ratio_Z, ratio_⊥, energy],
-//! `distance-random.…` [100 * 3] the same of random subspaces, one after the
+//! `distance-by-pair.…` [pairs * 2] the two ratios of each pair, one after the
+//! other; `distance-random.…` [100 * 3] the same of random subspaces, one after the
 //! other; `update.random` [100 * L] R of each random subspace, both languages;
 //! `draws` number of placebos.
+
+use std::collections::BTreeMap;
+
+use assay_experiment::{ExperimentError, Session, Tokenised, blank_samples};
+use assay_problems::{Language, Pair, cross, pairs};
+use assay_record::{PromptSet, Sample};
+
+use crate::cells::{self, Sides};
+use crate::masks::{Masks, Shape};
+use crate::streams::{self, Streams};
+use crate::{texts, update};
+
+/// The tag of the prompts that this experiment reads.
+const SET: &str = "problems";
+
+pub(crate) fn plan(session: &mut Session, prompts: &PromptSet) -> Result<(), ExperimentError> {
+    let shape = Shape::of(session)?;
+    if session.decoder().readers(shape.l1)?.is_none() {
+        return Err(session.unsuitable(
+            "fuses its queries and keys or has norms with a bias, and masks of Z are defined for models that do neither",
+        ));
+    }
+    let (_, _, tokens) = bank(session, prompts)?;
+    let sites = streams::sites(shape.n_layers);
+    session.plan(&tokens.pack, &sites.each_ref().map(String::as_str))
+}
+
+/// The problems and their pairs, tokenised.
+fn bank(
+    session: &Session,
+    prompts: &PromptSet,
+) -> Result<(PromptSet, Vec<Pair>, Tokenised), ExperimentError> {
+    let set = prompts.with_tag("set", SET);
+    if set.prompts.is_empty() {
+        return Err(session.unsuitable(format!(
+            "cannot be asked with this bank: no prompt has the tag set = {SET}"
+        )));
+    }
+    let pairs = pairs(&set).map_err(|e| session.unsuitable(e.to_string()))?;
+    let tokens = session.tokenise(&set)?;
+    Ok((set, pairs, tokens))
+}
+
+pub(crate) fn measure(
+    session: &mut Session,
+    seed: u64,
+    prompts: &PromptSet,
+) -> Result<Vec<Sample>, ExperimentError> {
+    let shape = Shape::of(session)?;
+    let (set, pairs, tokens) = bank(session, prompts)?;
+    let streams = Streams::of(session, &tokens.pack, &shape)?;
+    let masks = Masks::of(session)?;
+    let mut by_prompt = blank_samples(&set, &tokens);
+    let partners = cross(&pairs);
+    let mut by_pair = pair_samples(&pairs, &partners);
+    let mut model = model_sample(&shape, &streams)?;
+
+    masks.describe(session, &shape, seed, &mut model)?;
+    let both: Vec<(usize, usize)> = pairs.iter().map(|p| (p.zh, p.en)).collect();
+    let pooled = streams.pooled(&shape, &both)?;
+    masks.distances(session, &shape, seed, &pooled, &mut model)?;
+    let z = masks.z(session, shape.l1, shape.primary)?;
+    session.progress("z-causality: updates", 0, 1);
+    update::measure(&streams, &z, seed, &mut by_prompt, &mut model)?;
+    drop(streams);
+
+    let everybody: Vec<usize> = (0..pairs.len()).collect();
+    let sides = Sides::of(session, (&set, &pairs), &partners, &shape, &everybody)?;
+    baseline(&sides, &pairs, &mut by_prompt, &mut by_pair)?;
+    let able: Vec<usize> = everybody
+        .iter()
+        .copied()
+        .filter(|i| prefers_its_own(&by_pair[*i]))
+        .collect();
+    cells::measure(session, (&masks, &shape), &sides, &partners, &mut by_pair)?;
+    if !able.is_empty() {
+        let own = Sides::of(session, (&set, &pairs), &partners, &shape, &able)?;
+        cells::placebos(
+            session,
+            (&masks, &shape, seed),
+            &own,
+            &partners,
+            (&mut by_pair, &mut model),
+        )?;
+    }
+    let texts = texts::measure(session, (&set, &pairs), (&masks, &shape, seed), &sides)?;
+
+    by_prompt.extend(by_pair);
+    by_prompt.extend(texts);
+    by_prompt.push(model);
+    Ok(by_prompt)
+}
+
+/// Does the model prefer the pair's own answer in both languages?
+fn prefers_its_own(pair: &Sample) -> bool {
+    let prefers = |language: Language| {
+        let found = pair.get(&format!("prefers.{}", language.code()));
+        found.is_ok_and(|v| v > 0.0)
+    };
+    prefers(Language::Zh) && prefers(Language::En)
+}
+
+fn pair_samples(pairs: &[Pair], partners: &[Option<usize>]) -> Vec<Sample> {
+    let both = pairs.iter().zip(partners);
+    both.map(|(pair, partner)| {
+        let mut tags = BTreeMap::from([("answer".to_owned(), pair.answer.to_string())]);
+        if let Some(partner) = partner {
+            tags.insert("cross".to_owned(), pairs[*partner].id.clone());
+        }
+        blank(&format!("pair.{}", pair.id), &pair.category, tags)
+    })
+    .collect()
+}
+
+fn blank(unit: &str, cluster: &str, tags: BTreeMap<String, String>) -> Sample {
+    Sample {
+        unit: unit.to_owned(),
+        cluster: cluster.to_owned(),
+        text: String::new(),
+        token_ids: Vec::new(),
+        special_tokens: 0,
+        tags,
+        measures: BTreeMap::new(),
+    }
+}
+
+fn model_sample(shape: &Shape, streams: &Streams) -> Result<Sample, ExperimentError> {
+    let mut model = blank("model", "model", BTreeMap::new());
+    let layers = shape.layers().map(|(_, layer)| layer as f64);
+    model.series("layers", layers.to_vec())?;
+    let ks = shape.ks.iter().map(|k| *k as f64).collect();
+    model.series("ks", ks)?;
+    model.scalar("primary-k", shape.primary as f64)?;
+    model.scalar("span", shape.span as f64)?;
+    model.scalar("massive", streams.massive_positions() as f64)?;
+    Ok(model)
+}
+
+/// log p of the answers, unpatched.
+fn baseline(
+    sides: &Sides,
+    pairs: &[Pair],
+    by_prompt: &mut [Sample],
+    by_pair: &mut [Sample],
+) -> Result<(), ExperimentError> {
+    for language in [Language::Zh, Language::En] {
+        let side = sides.of_language(language);
+        for (ask, logp) in side.questions.asks.iter().zip(&side.plain.logp) {
+            let prompt = &mut by_prompt[pairs[ask.pair].side(language)];
+            let tokens = prompt.token_ids.len();
+            prompt.scalar("tokens", tokens as f64)?;
+            prompt.scalar("logp-answer", logp[0])?;
+            if let Some(other) = logp.get(1) {
+                prompt.scalar("logp-cross", *other)?;
+                let name = format!("prefers.{}", language.code());
+                by_pair[ask.pair].scalar(&name, logp[0] - other)?;
+            }
+        }
+    }
+    Ok(())
+}

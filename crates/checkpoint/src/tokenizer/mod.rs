@@ -30,6 +30,17 @@ enum Inner {
     SentencePiece(Box<SentencePiece>),
 }
 
+/// What the families' tokenizers call such tokens.
+const ENDS: &[&str] = &[
+    "</s>",
+    "<eos>",
+    "<end_of_turn>",
+    "<|endoftext|>",
+    "<|end_of_text|>",
+    "<|im_end|>",
+    "<|eot_id|>",
+];
+
 /// The ids of a text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TokenIds {
@@ -133,6 +144,20 @@ impl TextTokenizer {
             text: format!("{ids:?}"),
             reason,
         })
+    }
+
+    /// Tokens by which models end a text or their turn, of those that have
+    /// one: decoding stops there.
+    #[must_use]
+    pub fn ends(&self) -> Vec<u32> {
+        let id = |name: &&str| match &self.inner {
+            Inner::Library(library) => library.token_to_id(name),
+            Inner::SentencePiece(model) => match model.encode(name).as_slice() {
+                [id] => Some(*id),
+                _ => None,
+            },
+        };
+        ENDS.iter().filter_map(id).collect()
     }
 
     /// The file that the tokenizer came from.
