@@ -4,6 +4,7 @@
 //! helper lives here once a second experiment needs it.
 
 mod angles;
+mod ard;
 mod cka;
 mod dtw;
 mod error;
@@ -18,6 +19,10 @@ mod subspace;
 mod transport;
 
 pub use angles::{MatchedCosines, cosine, matched_cosines, mean_row};
+pub use ard::{
+    Contrast, ContrastSettings, Degenerate, LengthFit, LengthSettings, auc, contrast,
+    effective_number,
+};
 pub use cka::{Gram, linear_cka};
 pub use dtw::{Barycentre, Warping, barycentre, dtw, stretch};
 pub use error::GeometryError;

@@ -121,11 +121,15 @@ impl<T: Precision> TwoClouds<T> {
         let products = &scaled * scaled.transpose();
         let diagonal = products.diagonal();
         let half = T::from_f64_rounded(0.5);
-        Ok(DMatrix::from_fn(products.nrows(), products.ncols(), |a, b| {
-            let distance = diagonal[a] + diagonal[b] - products[(a, b)] - products[(a, b)];
-            // Below 0 by rounding only.
-            (-half * distance.max(T::zero())).exp()
-        }))
+        Ok(DMatrix::from_fn(
+            products.nrows(),
+            products.ncols(),
+            |a, b| {
+                let distance = diagonal[a] + diagonal[b] - products[(a, b)] - products[(a, b)];
+                // Below 0 by rounding only.
+                (-half * distance.max(T::zero())).exp()
+            },
+        ))
     }
 
     /// The factor of the kernel of rows a and b in the sum.
@@ -272,7 +276,11 @@ mod tests {
             // Central differences with this step are right to about 1e-10.
             let h = 1e-5;
             let found = (at(h) - at(-h)) / (2.0 * h);
-            assert!((gradient[j] - found).abs() < 1e-9, "{} {found}", gradient[j]);
+            assert!(
+                (gradient[j] - found).abs() < 1e-9,
+                "{} {found}",
+                gradient[j]
+            );
         }
     }
 
