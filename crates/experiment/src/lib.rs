@@ -5,6 +5,7 @@ mod error;
 pub mod judge;
 pub mod page;
 mod session;
+pub mod subject;
 
 use assay_record::{ExperimentSpec, ModelFacts, NotRun, PromptSet, Record, Sample, Summary};
 

@@ -134,11 +134,7 @@ impl Sides {
 
 impl Side {
     /// Mean over the positions of each prompt, those wanted: [asks, d_model].
-    pub(crate) fn means(
-        &self,
-        before: usize,
-        bare: bool,
-    ) -> Result<Tensor, ExperimentError> {
+    pub(crate) fn means(&self, before: usize, bare: bool) -> Result<Tensor, ExperimentError> {
         let x = &self.streams[&before];
         let rows = matrix(x)?;
         let prompts = &self.questions.prompts;
@@ -341,8 +337,16 @@ pub(crate) fn placebos(
     let rng = |kind: &str, n: usize| stream(seed, &format!("z-causality/{kind}/{n}"));
     let (z, moment) = (&primary.z, &primary.moment);
     let haar = |n| Ok(vec![Subspace::random(z.k(), d, &mut rng("haar", n))?]);
-    let matched = |n| Ok(vec![z.random_of_equal_size(moment, &mut rng("matched", n))?]);
-    let perp = |n| Ok(vec![z.random_in_complement(z.k(), &mut rng("perp-part", n))?]);
+    let matched = |n| {
+        Ok(vec![
+            z.random_of_equal_size(moment, &mut rng("matched", n))?,
+        ])
+    };
+    let perp = |n| {
+        Ok(vec![
+            z.random_in_complement(z.k(), &mut rng("perp-part", n))?,
+        ])
+    };
     kinds.push(draw("haar", &haar)?);
     session.progress("z-causality: drawing random subspaces", 1, 3);
     kinds.push(draw("matched", &matched)?);
@@ -402,7 +406,11 @@ impl<'a> Primary<'a> {
         let (target, from) = (sides.of_language(target), sides.of_language(source));
         let before = Place::In.before(shape.l1);
         let x = &target.streams[&before];
-        let means = of_partners(&from.means(before, false)?, &target.questions.asks, partners)?;
+        let means = of_partners(
+            &from.means(before, false)?,
+            &target.questions.asks,
+            partners,
+        )?;
         let source = target.spread(&means)?;
         let z = masks.z(session, shape.l1, shape.primary)?;
         let difference = matrix(&(&source - x)?)?;
@@ -432,7 +440,9 @@ impl<'a> Primary<'a> {
         basis: &Basis,
     ) -> Result<Vec<Option<f64>>, ExperimentError> {
         let part = Part::In(basis.clone());
-        let reading = self.target.read(session, self.before, &part, &self.source)?;
+        let reading = self
+            .target
+            .read(session, self.before, &part, &self.source)?;
         Ok(self.target.crossed(&reading))
     }
 
@@ -458,13 +468,22 @@ impl<'a> Primary<'a> {
         };
         let own = of_partners(&target.means(self.before, false)?, asks, partners)?;
         let own = target.spread(&own)?;
-        write("placebo.same-language", &target.read(session, self.before, &z, &own)?)?;
-        write("placebo.itself", &target.read(session, self.before, &z, self.x)?)?;
+        write(
+            "placebo.same-language",
+            &target.read(session, self.before, &z, &own)?,
+        )?;
+        write(
+            "placebo.itself",
+            &target.read(session, self.before, &z, self.x)?,
+        )?;
         let wrong = shape.l1 / 2;
         let from = sides.of_language(DIRECTIONS[0].source);
         let means = of_partners(&from.means(wrong, false)?, asks, partners)?;
         let source = target.spread(&means)?;
-        write("placebo.wrong-layer", &target.read(session, wrong, &z, &source)?)?;
+        write(
+            "placebo.wrong-layer",
+            &target.read(session, wrong, &z, &source)?,
+        )?;
 
         let patch = self.basis.inside(&(&self.source - self.x)?)?;
         let read = Basis::new(&Masks::read_from(session, shape.l1)?, self.x)?.inside(&patch)?;

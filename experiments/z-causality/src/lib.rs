@@ -11,8 +11,10 @@ mod cells;
 mod masks;
 mod measure;
 mod patch;
+mod published;
 mod questions;
 mod streams;
+mod summarise;
 mod texts;
 mod update;
 
@@ -72,9 +74,6 @@ impl Experiment for ZCausality {
         records: &[Record],
         not_run: &[NotRun],
     ) -> Result<Summary, ExperimentError> {
-        let mut page =
-            assay_experiment::page::Page::new("z-causality", spec, records, not_run)?;
-        page.summary.check()?;
-        Ok(page.summary)
+        summarise::summarise(spec, records, not_run)
     }
 }

@@ -184,11 +184,7 @@ impl Masks {
     ) -> Result<(), ExperimentError> {
         let mut by_block = Vec::with_capacity(masks.len());
         for (layer, mask) in masks.iter().enumerate() {
-            session.progress(
-                "z-causality: gates",
-                layer as u64,
-                shape.n_layers as u64,
-            );
+            session.progress("z-causality: gates", layer as u64, shape.n_layers as u64);
             let gate = matrix(&readers(session.decoder(), session, layer)?.gate)?;
             // Only the product with itself matters: |W P|² = tr(B WᵀW Bᵀ).
             let value = avoidance(&gate, mask).map_err(|e| failed(session, layer, e))?;
@@ -302,7 +298,11 @@ impl Masks {
         sample: &mut Sample,
     ) -> Result<(), ExperimentError> {
         let mut ks = shape.ks.clone();
-        ks.extend(PUBLISHED.iter().filter(|k| **k <= shape.span && !shape.ks.contains(k)));
+        ks.extend(
+            PUBLISHED
+                .iter()
+                .filter(|k| **k <= shape.span && !shape.ks.contains(k)),
+        );
         let steps = (pooled.len() * ks.len()) as u64;
         let mut done = 0;
         for p in pooled {
@@ -390,12 +390,10 @@ impl Pooled {
         }
         let (other_z, other_perp) = (other_z / count, other_perp / count);
         let mean = |get: fn(&(f64, f64)) -> f64| same.iter().map(get).sum::<f64>() / n as f64;
-        let triple = [
-            mean(|s| s.0) / other_z,
-            mean(|s| s.1) / other_perp,
-            energy,
-        ];
-        let each = same.iter().flat_map(|(z, perp)| [z / other_z, perp / other_perp]);
+        let triple = [mean(|s| s.0) / other_z, mean(|s| s.1) / other_perp, energy];
+        let each = same
+            .iter()
+            .flat_map(|(z, perp)| [z / other_z, perp / other_perp]);
         (each.collect(), triple)
     }
 }

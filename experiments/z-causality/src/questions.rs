@@ -93,14 +93,17 @@ impl Questions {
         }
         let pack = Pack::new(&sequences)?;
         let mut rows: BTreeMap<u32, usize> = BTreeMap::new();
-        let row = |sequence: usize, offset: usize| (pack.segments()[sequence].start + offset) as u32;
+        let row =
+            |sequence: usize, offset: usize| (pack.segments()[sequence].start + offset) as u32;
         for (first, length, answers) in &read {
             rows.insert(row(*first, length - 1), 0);
             for (sequence, offset, _) in answers.iter().flatten() {
                 rows.insert(row(*sequence, *offset), 0);
             }
         }
-        rows.values_mut().enumerate().for_each(|(i, place)| *place = i);
+        rows.values_mut()
+            .enumerate()
+            .for_each(|(i, place)| *place = i);
         let place = |sequence, offset| rows[&row(sequence, offset)];
         let targets = read.iter().map(|(_, _, answers)| {
             let answer = |a: &Vec<(usize, usize, u32)>| {
@@ -120,7 +123,10 @@ impl Questions {
                 .flat_map(|(s, ask)| vec![*ask as u32; s.len()])
                 .collect(),
             prompts: read.iter().map(prompts).collect(),
-            next: read.iter().map(|(first, length, _)| place(*first, length - 1)).collect(),
+            next: read
+                .iter()
+                .map(|(first, length, _)| place(*first, length - 1))
+                .collect(),
             targets: targets.collect(),
             rows: rows.keys().copied().collect(),
             asks,

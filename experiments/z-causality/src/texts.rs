@@ -98,7 +98,8 @@ fn conditions(
             let direction = direction.name();
             let own = [("direction", direction.as_str())];
             let both = own.iter().chain(more);
-            both.map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()
+            both.map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
+                .collect()
         };
         all.push(Condition {
             name: format!("{}.none", direction.name()),
@@ -131,8 +132,7 @@ fn conditions(
                     if primary {
                         for n in 0..RANDOM {
                             let name = format!("z-causality/text/{}/{n}", place.name());
-                            let random =
-                                Subspace::random(z.k(), z.d(), &mut stream(seed, &name));
+                            let random = Subspace::random(z.k(), z.d(), &mut stream(seed, &name));
                             let random = random.map_err(|e| ExperimentError::Statistic {
                                 what: "a random subspace".to_owned(),
                                 reason: e.to_string(),

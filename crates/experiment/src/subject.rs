@@ -1,0 +1,200 @@
+//! A record as a summary reads it, and tests over clusters of its units.
+
+use std::collections::BTreeMap;
+
+use assay_record::{Record, RecordError, Sample};
+use assay_stats as stats;
+use assay_stats::{Interval, PERMUTATION_DRAWS, stream};
+
+use crate::ExperimentError;
+use crate::judge::Tested;
+use crate::page::{GAIN, Origin, P, Page, Stat, record_id, shown, slug};
+
+/// Resamples of a bootstrap.
+pub const RESAMPLES: usize = 2000;
+
+/// What statistics are done with.
+#[derive(Debug, Clone, Copy)]
+pub struct Settings {
+    /// Of the experiment.
+    pub seed: u64,
+    /// Of the experiment.
+    pub alpha: f64,
+}
+
+/// One record.
+pub struct Subject<'a> {
+    /// The record.
+    pub record: &'a Record,
+    /// The model as printed.
+    pub name: String,
+    /// The model in number ids.
+    pub key: String,
+    /// The record as an origin of numbers.
+    pub origin: Origin,
+    prefix: &'static str,
+    units: BTreeMap<&'a str, &'a Sample>,
+}
+
+impl<'a> Subject<'a> {
+    /// All records; where a model has several, their ids tell them apart.
+    /// Number ids begin with `prefix`.
+    ///
+    /// # Errors
+    /// A record whose key cannot be written.
+    pub fn all(prefix: &'static str, records: &'a [Record]) -> Result<Vec<Self>, ExperimentError> {
+        let subject = |record: &'a Record| {
+            let model = &record.key.model;
+            let several = records.iter().filter(|r| r.key.model == *model).count() > 1;
+            let id = record_id(record)?;
+            Ok(Self {
+                record,
+                name: if several {
+                    format!("{model} ({})", record.key.revision)
+                } else {
+                    model.clone()
+                },
+                key: if several {
+                    format!("{}.{}", slug(model), id.get(..12).unwrap_or(&id))
+                } else {
+                    slug(model)
+                },
+                origin: Origin::record(&id),
+                prefix,
+                units: (record.samples.iter())
+                    .map(|s| (s.unit.as_str(), s))
+                    .collect(),
+            })
+        };
+        records.iter().map(subject).collect()
+    }
+
+    /// An id of a number about this model.
+    #[must_use]
+    pub fn id(&self, rest: &str) -> String {
+        format!("{}.{}.{rest}", self.prefix, self.key)
+    }
+
+    /// The sample of a unit.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn unit(&self, unit: &str) -> Result<&'a Sample, ExperimentError> {
+        let found = self.units.get(unit).copied();
+        found.ok_or_else(|| {
+            ExperimentError::Record(RecordError::Missing {
+                kind: "sample",
+                name: format!("{unit} in the record of {}", self.name),
+            })
+        })
+    }
+
+    /// The sample of the model as a whole.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn model(&self) -> Result<&'a Sample, ExperimentError> {
+        self.unit("model")
+    }
+
+    /// Samples whose unit begins with some letters, in the record's order.
+    pub fn units(&self, prefix: &'static str) -> impl Iterator<Item = &'a Sample> {
+        let all = self.record.samples.iter();
+        all.filter(move |s| s.unit.starts_with(prefix))
+    }
+}
+
+/// A mean over units with its interval and its test.
+#[derive(Debug, Clone, Copy)]
+pub struct Estimate {
+    /// Mean over units.
+    pub mean: f64,
+    /// At level 1 - alpha.
+    pub interval: Interval,
+    /// Two-sided.
+    pub p: f64,
+    /// Clusters.
+    pub clusters: usize,
+}
+
+/// The mean over units that lie in clusters: a BCa bootstrap over clusters, and
+/// sign flips of whole clusters for p. `values` are (cluster, value); `name`
+/// names the random streams.
+///
+/// # Errors
+/// Fewer than two clusters; a statistic without a value.
+pub fn over_clusters(values: &[(&str, f64)], name: &str, set: Settings) -> Stat<Estimate> {
+    let mut clusters: BTreeMap<&str, (f64, f64)> = BTreeMap::new();
+    for (cluster, value) in values {
+        let (sum, count) = clusters.entry(cluster).or_default();
+        *sum += value;
+        *count += 1.0;
+    }
+    let clusters: Vec<(f64, f64)> = clusters.into_values().collect();
+    let mean = |picked: &[usize]| {
+        let (sum, count) = picked.iter().fold((0.0, 0.0), |(s, c), i| {
+            (s + clusters[*i].0, c + clusters[*i].1)
+        });
+        Ok(sum / count)
+    };
+    let draws = |what: &str| stream(set.seed, &format!("{name}/{what}"));
+    let bootstrap = stats::bootstrap_bca(
+        clusters.len(),
+        mean,
+        RESAMPLES,
+        1.0 - set.alpha,
+        draws("bootstrap"),
+    )?;
+    let sums: Vec<f64> = clusters.iter().map(|c| c.0).collect();
+    let p = if sums.iter().all(|s| *s == 0.0) {
+        1.0
+    } else {
+        stats::sign_flip(&sums, PERMUTATION_DRAWS, draws("flips"))?.p
+    };
+    let everybody: Vec<usize> = (0..clusters.len()).collect();
+    Ok(Estimate {
+        mean: mean(&everybody)?,
+        interval: bootstrap.interval,
+        p,
+        clusters: clusters.len(),
+    })
+}
+
+/// Writes an estimate under `id` with `.low`, `.high` and `.p`; gives it as
+/// evidence.
+///
+/// # Errors
+/// An id that is taken.
+pub fn write_estimate(
+    page: &mut Page,
+    (id, what): (&str, &str),
+    estimate: &Estimate,
+    origin: &Origin,
+) -> Result<Tested, ExperimentError> {
+    let style = GAIN.drawn();
+    page.put(id, what, estimate.mean, GAIN, origin)?;
+    let ends = [
+        ("low", estimate.interval.low),
+        ("high", estimate.interval.high),
+    ];
+    for (end, value) in ends {
+        let what = format!("{what}: {end} end of the interval");
+        page.put(&format!("{id}.{end}"), &what, value, style, origin)?;
+    }
+    let p = format!("{id}.p");
+    page.put(&p, &format!("{what}: p"), estimate.p, P.drawn(), origin)?;
+    Ok(Tested {
+        because: format!(
+            "{} [{}, {}], p = {}.",
+            shown(id),
+            shown(&format!("{id}.low")),
+            shown(&format!("{id}.high")),
+            shown(&p)
+        ),
+        id: id.to_owned(),
+        estimate: estimate.mean,
+        interval: estimate.interval,
+        p: estimate.p,
+        origin: origin.clone(),
+    })
+}
