@@ -5,6 +5,7 @@
 
 mod angles;
 mod ard;
+mod bridge;
 mod cka;
 mod dtw;
 mod error;
@@ -22,6 +23,9 @@ pub use angles::{MatchedCosines, cosine, matched_cosines, mean_row};
 pub use ard::{
     Contrast, ContrastSettings, Degenerate, LengthFit, LengthSettings, auc, contrast,
     effective_number,
+};
+pub use bridge::{
+    Bridge, Fit, LeftOut, left_out, r2_by_groups, r2_in_sample, r2_left_out, r2_left_out_by_gram,
 };
 pub use cka::{Gram, linear_cka};
 pub use dtw::{Barycentre, Warping, barycentre, dtw, stretch};
