@@ -226,6 +226,17 @@ impl Moment {
             .sqrt()
     }
 
+    /// The span of the k directions in which the vectors are largest.
+    ///
+    /// # Errors
+    /// k is 0 or above the width.
+    pub fn top(&self, k: usize) -> Result<Subspace, GeometryError> {
+        let mut order: Vec<usize> = (0..self.values.len()).collect();
+        order.sort_by(|a, b| self.values[*b].total_cmp(&self.values[*a]));
+        order.truncate(k);
+        Subspace::spanning(&self.vectors.select_columns(&order).transpose())
+    }
+
     /// The span of rows of deviates coloured by a power of the moment.
     fn coloured(&self, white: &DMatrix<f64>, power: f64) -> Result<Subspace, GeometryError> {
         let largest = self.values.iter().copied().fold(0.0, f64::max);
@@ -298,6 +309,8 @@ mod tests {
         let z = Subspace::spanning(&first).unwrap();
         let wanted = (rows.columns(1, 3).norm_squared() / 200.0).sqrt();
         assert!((moment.size_in(&z) - wanted).abs() < 1e-12);
+        let top = moment.top(3).unwrap();
+        assert!(moment.size_in(&top) > wanted);
         let other = z.random_of_equal_size(&moment, &mut draws).unwrap();
         assert!((moment.size_in(&other) / wanted - 1.0).abs() < 0.01);
         assert!(z.similarity(&other).unwrap() < 0.9);

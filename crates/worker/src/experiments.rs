@@ -7,6 +7,8 @@ use assay_record::{ExperimentSpec, PromptFile, PromptFormat, PromptSet};
 
 /// Every experiment of the workspace; a new one is a line here.
 const EXPERIMENTS: &[&dyn Experiment] = &[
+    &ard_z::ArdZ,
+    &bridge::LanguageBridge,
     &decoder_parity::DecoderParity,
     &h25_gain::H25Gain,
     &pythia_anomaly::PythiaAnomaly,

@@ -73,6 +73,16 @@ impl Shape {
         })
     }
 
+    /// Published sizes that the keys read, or the primary one.
+    pub(crate) fn published_ks(&self) -> Vec<usize> {
+        let published = PUBLISHED[..2].iter().copied();
+        let mut ks: Vec<usize> = published.filter(|k| self.ks.contains(k)).collect();
+        if !ks.contains(&self.primary) {
+            ks.push(self.primary);
+        }
+        ks
+    }
+
     /// The two layers by the names that samples give them.
     pub(crate) fn layers(&self) -> [(&'static str, usize); 2] {
         [("l1", self.l1), ("l2", self.l1 + 1)]

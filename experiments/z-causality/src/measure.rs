@@ -4,7 +4,8 @@
 //! put at the input of block l (place `in`, what its weights read) or at its
 //! output (place `out`, as published: E14). A cell is written
 //! `{place}.{l1|l2}.k{k}.{direction}`, direction `en-zh` being Chinese sources
-//! into English prompts; `full` needs no k and stands once a k all the same.
+//! into English prompts; `full` needs no k: teacher-forced it stands with every
+//! one, in texts, which have published sizes only, with the primary one.
 //!
 //! **A prompt** (its own id, e.g. `sum-1.en`):
 //! - `tokens`; `logp-answer`, `logp-cross` log p of its own and of its partner's

@@ -16,8 +16,9 @@ use crate::cells::{DIRECTIONS, Direction, Place, Sides};
 use crate::masks::{Masks, Shape};
 use crate::patch::{Basis, Part};
 
-/// Tokens decoded at most.
-pub(crate) const TOKENS: usize = 32;
+/// Tokens decoded at most: an answer to a problem that was shown two worked
+/// ones is a token or two, and the rest shows the language that goes on.
+pub(crate) const TOKENS: usize = 16;
 /// Random subspaces whose texts are decoded in the primary cell.
 const RANDOM: usize = 20;
 /// Texts that are decoded side by side: their keys and values stay within a
@@ -115,19 +116,22 @@ fn conditions(
                     Place::Out => BlockSite::ResidPost.at(layer),
                 };
                 let sources = sides.of_language(direction.source).means(before, false)?;
-                for k in &shape.ks {
-                    let cell = cell(place, layer_name, *k, direction);
-                    let z = masks.z(session, layer, *k)?;
+                for k in shape.published_ks() {
+                    let cell = cell(place, layer_name, k, direction);
+                    let z = masks.z(session, layer, k)?;
                     let basis = Basis::new(&z, &sources)?;
                     let mut parts = vec![
                         (Part::In(basis.clone()), None),
                         (Part::Outside(basis), None),
-                        (Part::All, None),
                     ];
+                    // Everything needs no k: it stands with the primary one.
+                    if k == shape.primary {
+                        parts.push((Part::All, None));
+                    }
                     // Texts under random subspaces: the primary cell, where it
                     // is and where it was published.
                     let primary = layer_name == "l1"
-                        && *k == shape.primary
+                        && k == shape.primary
                         && direction.target == Language::En;
                     if primary {
                         for n in 0..RANDOM {

@@ -143,7 +143,7 @@ pub(crate) fn write<'a>(
         &format!("baseline-{}", s.key),
         &format!("Unpatched, {}", s.name),
         &format!(
-            "Right: the answer read from 32 greedily decoded tokens. Prefers: log p of the own answer \
+            "Right: the answer read from 16 greedily decoded tokens. Prefers: log p of the own answer \
              above the partner's, half by chance; {{{}}} of {{{}}} pairs do so in both languages. \
              Languages differ with exact McNemar p = {{{id}}}. {advice}",
             s.id("able"),

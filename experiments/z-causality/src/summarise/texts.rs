@@ -233,7 +233,7 @@ fn rates(
     page.table(
         &format!("rates-{}", s.key),
         &format!("The five published rates, {}", s.name),
-        "Shares of generated texts (32 tokens, greedy, the patch held while decoding), source the mean of \
+        "Shares of generated texts (16 tokens, greedy, the patch held while decoding), source the mean of \
          the same problem in the other language. Answers changed is damage, not transfer: the source has \
          the same answer (E20). Wilson's intervals as description.",
         &[
