@@ -137,24 +137,29 @@ pub fn over_clusters(values: &[(&str, f64)], name: &str, set: Settings) -> Stat<
         });
         Ok(sum / count)
     };
+    let everybody: Vec<usize> = (0..clusters.len()).collect();
+    let whole = mean(&everybody)?;
+    let alike = clusters.iter().all(|(sum, count)| sum / count == whole);
     let draws = |what: &str| stream(set.seed, &format!("{name}/{what}"));
-    let bootstrap = stats::bootstrap_bca(
-        clusters.len(),
-        mean,
-        RESAMPLES,
-        1.0 - set.alpha,
-        draws("bootstrap"),
-    )?;
+    let interval = if alike && clusters.len() > 1 {
+        // Nothing varies, so no resample differs.
+        Interval {
+            low: whole,
+            high: whole,
+        }
+    } else {
+        let level = 1.0 - set.alpha;
+        stats::bootstrap_bca(clusters.len(), mean, RESAMPLES, level, draws("bootstrap"))?.interval
+    };
     let sums: Vec<f64> = clusters.iter().map(|c| c.0).collect();
     let p = if sums.iter().all(|s| *s == 0.0) {
         1.0
     } else {
         stats::sign_flip(&sums, PERMUTATION_DRAWS, draws("flips"))?.p
     };
-    let everybody: Vec<usize> = (0..clusters.len()).collect();
     Ok(Estimate {
-        mean: mean(&everybody)?,
-        interval: bootstrap.interval,
+        mean: whole,
+        interval,
         p,
         clusters: clusters.len(),
     })

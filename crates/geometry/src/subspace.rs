@@ -143,7 +143,7 @@ impl Subspace {
     /// power found by bisection.
     ///
     /// # Errors
-    /// A moment of another width; no power from -3 to 3 gives that size within
+    /// A moment of another width; no power from -3 to 8 gives that size within
     /// one part in a hundred.
     pub fn random_of_equal_size(
         &self,
@@ -154,7 +154,7 @@ impl Subspace {
         let wanted = moment.size_in(self);
         let white =
             DMatrix::from_row_slice(self.k(), self.d(), &normals(self.k() * self.d(), draws));
-        let (mut low, mut high) = (-3.0, 3.0);
+        let (mut low, mut high) = (-3.0, 8.0);
         let mut size = f64::NAN;
         // Thirty halvings leave less than what one part in a hundred needs.
         for _ in 0..30 {

@@ -24,13 +24,21 @@ pub fn extract_answer(text: &str) -> Option<i64> {
 }
 
 /// The text up to where a model that was shown worked problems goes on to
-/// another one.
+/// another one: if there is a mark of an answer behind the first line with a
+/// number, that line ends the text.
 fn first_answer(text: &str) -> &str {
-    let next = ["Question", "Problem", "问题", "题目", "\nQ"]
+    let mut end = 0;
+    for line in text.split_inclusive('\n') {
+        end += line.len();
+        if !numbers(line).is_empty() {
+            break;
+        }
+    }
+    let rest = &text[end..];
+    let goes_on = ["Answer", "答案", "Question", "问题"]
         .iter()
-        .filter_map(|mark| text.find(mark))
-        .min();
-    &text[..next.unwrap_or(text.len())]
+        .any(|mark| rest.contains(mark));
+    if goes_on { &text[..end] } else { text }
 }
 
 /// The first number of the first line, as published (erratum E15).
@@ -204,6 +212,15 @@ mod tests {
             Some(7)
         );
         assert_eq!(answer("小明有3个。所以答案是 8 个。"), Some(8));
+        assert_eq!(
+            answer(" 7\nWhich number comes after 9? Answer: 10\n"),
+            Some(7)
+        );
+        assert_eq!(answer("7\n把“三”写成数字。答案：3"), Some(7));
+        assert_eq!(
+            answer("Let me see.\n3 + 4 is 7.\nSo the answer is 7."),
+            Some(7)
+        );
         assert_eq!(answer("no number"), None);
         // Published: the first number of the first line.
         assert_eq!(first_number("3 + 4 = 7. So the answer is 7."), Some(3));

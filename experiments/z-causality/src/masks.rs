@@ -327,6 +327,10 @@ impl Masks {
                 for (heads, mask) in masks {
                     let name = format!("{}.{heads}.k{k}.{}", p.layer_name, p.pooling);
                     let (each, triple) = p.distances(&mask);
+                    // Prompts that do not differ there at all have no ratio.
+                    if triple.iter().chain(&each).any(|v| !v.is_finite()) {
+                        continue;
+                    }
                     sample.series(&format!("distance.{name}"), triple.to_vec())?;
                     sample.series(&format!("distance-by-pair.{name}"), each)?;
                     let random: Vec<[f64; 3]> = (0..RANDOM)

@@ -34,7 +34,12 @@ pub(crate) fn write(page: &mut Page, s: &Subject<'_>) -> Result<(), ExperimentEr
         alt: alt.to_owned(),
         panels,
     };
-    if let Some(panels) = placebos(page, s)? {
+    // Drawn and judged: where too few pairs are able, nothing is concluded.
+    let judged = page
+        .summary
+        .numbers
+        .contains_key(&s.id("beyond.haar.draws"));
+    if let Some(panels) = placebos(page, s)?.filter(|_| judged) {
         let caption = format!(
             "Primary cell: mean change of log p(a_j) - log p(a_i) by patching each of {} random subspaces, \
              nats; Z is at {} and its complement at {}.",

@@ -344,7 +344,7 @@ fn others(
 
 fn row_of(page: &Page, said: &str, id: &str) -> Vec<Cell> {
     let mut row = vec![words(said)];
-    let at = |rest: &str| page.cell(&format!("{id}{rest}"), "not measured");
+    let at = |rest: &str| page.cell(&format!("{id}{rest}"), "none");
     row.extend(["", ".low", ".high", ".p"].map(at));
     row
 }
