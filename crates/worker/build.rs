@@ -20,6 +20,8 @@ fn main() {
     for name in assay_record::NUMERIC_CRATES {
         println!("cargo:rerun-if-changed=../{name}/src");
     }
+    // A new experiment is a new folder.
+    println!("cargo:rerun-if-changed=../../experiments");
     println!("cargo:rerun-if-changed=../../Cargo.lock");
     let out = std::env::var("OUT_DIR").unwrap();
     std::fs::write(Path::new(&out).join("fingerprints.rs"), table).unwrap();

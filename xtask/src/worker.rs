@@ -54,8 +54,12 @@ pub(crate) fn json(worker: &Path, argument: &str) -> anyhow::Result<serde_json::
         .arg(argument)
         .output()
         .with_context(|| format!("failed to start {}", worker.display()))?;
-    serde_json::from_slice(&output.stdout)
-        .with_context(|| format!("the worker's answer to {argument} is no JSON"))
+    let answer: serde_json::Value = serde_json::from_slice(&output.stdout)
+        .with_context(|| format!("the worker's answer to {argument} is no JSON"))?;
+    if let Some(reason) = answer.pointer("/reason").and_then(|r| r.as_str()) {
+        bail!("{reason}");
+    }
+    Ok(answer)
 }
 
 /// An experiment that the worker knows.

@@ -196,7 +196,7 @@ pub fn pairs_file() -> String {
                 continue;
             }
             number += 1;
-            let id = format!("{}-{number}", template.category);
+            let id = format!("pair-{}-{number}", template.category);
             let check = numbered(template.check, a, b);
             let Ok(answer) = crate::expression::value(&check) else {
                 continue;

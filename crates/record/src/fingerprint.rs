@@ -5,7 +5,14 @@ use sha2::{Digest, Sha256};
 use crate::RecordError;
 
 /// Crates whose sources decide what an experiment measures.
-pub const NUMERIC_CRATES: [&str; 5] = ["hook-site", "checkpoint", "decoder", "trace", "geometry"];
+pub const NUMERIC_CRATES: [&str; 6] = [
+    "hook-site",
+    "checkpoint",
+    "decoder",
+    "trace",
+    "geometry",
+    "problems",
+];
 
 /// Locked libraries that decide what an experiment measures.
 const NUMERIC_LIBRARIES: [&str; 4] = ["candle-", "gemm", "half", "tokenizers"];
