@@ -88,6 +88,11 @@ pub(crate) struct Holding {
     /// are kept apart from the exact ones.
     #[arg(long)]
     pub(crate) as_stored: bool,
+    /// Measure what experiments leave out for its time: z-causality decodes
+    /// texts in every cell, and random subspaces in every cell too. Records are
+    /// kept apart.
+    #[arg(long)]
+    pub(crate) full: bool,
 }
 
 fn main() -> ExitCode {

@@ -272,6 +272,7 @@ fn request(
         files,
         experiments: experiments.to_vec(),
         store: store.to_path_buf(),
+        full: run.holding.full,
         hold: Hold {
             streamed: ready.streamed,
             as_stored: run.holding.as_stored,

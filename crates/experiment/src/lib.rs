@@ -36,6 +36,12 @@ pub trait Experiment: Sync {
     /// `tokens` tokens in all: for the plan. A streamed model needs them too.
     fn activations(&self, facts: &ModelFacts, tokens: u64) -> u64;
 
+    /// Does `measure` leave something out for its time unless it is asked for
+    /// ([`Session::more`])? Then records with it are kept apart.
+    fn has_more(&self) -> bool {
+        false
+    }
+
     /// Announces the passes that `measure` will ask for, so that experiments
     /// with the same prompts share them.
     ///

@@ -19,6 +19,7 @@ pub struct Session<'a> {
     decoder: Decoder,
     planned: Vec<Planned>,
     passes: usize,
+    more: bool,
     progress: &'a mut dyn FnMut(&str, u64, u64),
 }
 
@@ -74,8 +75,20 @@ impl<'a> Session<'a> {
             decoder,
             planned: Vec::new(),
             passes: 0,
+            more: false,
             progress,
         }
+    }
+
+    /// Asks experiments for what they leave out for its time.
+    pub fn measure_more(&mut self, more: bool) {
+        self.more = more;
+    }
+
+    /// Is what an experiment leaves out for its time asked for?
+    #[must_use]
+    pub fn more(&self) -> bool {
+        self.more
     }
 
     /// The model's name, for messages.

@@ -1,9 +1,9 @@
 //! The maximum mean discrepancy between two clouds under a Gaussian kernel with
 //! a length of its own in every dimension, and its gradient.
 //!
-//! MMD² = Σ_{i≠j} k(x_i, x_j)/(n(n-1)) + Σ_{i≠j} k(y_i, y_j)/(m(m-1))
-//! - 2 Σ_{i,j} k(x_i, y_j)/(nm), the unbiased estimate (Gretton et al. 2012,
-//! Lemma 6), k(x, y) = exp(-½ Σ_j w_j (x_j - y_j)²) with w_j = 1/ℓ_j².
+//! MMD² is the mean of k(x_i, x_j) over i ≠ j, and of k(y_i, y_j), less twice
+//! the mean of k(x_i, y_j): the unbiased estimate (Gretton et al. 2012, Lemma
+//! 6), with k(x, y) = exp(-½ Σ_j w_j (x_j - y_j)²) and w_j = 1/ℓ_j².
 //!
 //! With all rows u of both clouds, C the factors above and G = C ∘ K, the
 //! derivative by w_j is -½ Σ_ab G_ab (u_aj - u_bj)², which is

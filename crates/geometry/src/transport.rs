@@ -151,12 +151,12 @@ fn iterate(
     let of_row = |i: usize, g: &[f64]| log_sum_exp((0..m).map(|j| (g[j] - cost[(i, j)]) / scale));
     let mut error = f64::INFINITY;
     for iteration in 1..=MOST_ITERATIONS {
-        for i in 0..n {
-            f[i] = scale * (log_a - of_row(i, g));
+        for (i, f) in f.iter_mut().enumerate() {
+            *f = scale * (log_a - of_row(i, g));
         }
-        for j in 0..m {
+        for (j, g) in g.iter_mut().enumerate() {
             let column = log_sum_exp((0..n).map(|i| (f[i] - cost[(i, j)]) / scale));
-            g[j] = scale * (log_b - column);
+            *g = scale * (log_b - column);
         }
         // Columns are exact after their own turn: rows tell how far it is.
         error = (0..n)

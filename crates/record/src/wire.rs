@@ -43,6 +43,10 @@ pub struct RunRequest {
     pub store: PathBuf,
     /// How the model is held.
     pub hold: Hold,
+    /// Measure what an experiment leaves out for its time. Part of the key of
+    /// records of experiments that leave something out.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub full: bool,
     /// Prompts in place of the experiments' own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prompts: Option<OwnPrompts>,

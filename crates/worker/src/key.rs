@@ -18,12 +18,22 @@ pub(crate) fn key(request: &RunRequest, declared: &Declared) -> RecordKey {
         prompts_sha256: declared.prompts.sha256.clone(),
         dtype: declared.spec.dtype.clone(),
         device_class: device_class().to_owned(),
-        setting: match request.hold.as_stored {
-            true => "products as stored",
-            false => "default",
-        }
-        .to_owned(),
+        setting: setting(request, declared),
         switches: switches_in_force(),
+    }
+}
+
+fn setting(request: &RunRequest, declared: &Declared) -> String {
+    let full = request.full && declared.experiment.has_more();
+    let parts = [
+        (request.hold.as_stored, "products as stored"),
+        (full, "full"),
+    ];
+    let named: Vec<&str> = parts.iter().filter(|(is, _)| *is).map(|p| p.1).collect();
+    if named.is_empty() {
+        "default".to_owned()
+    } else {
+        named.join(", ")
     }
 }
 

@@ -88,6 +88,7 @@ fn measure(
     let facts = facts::facts(&checkpoint, &decoder)?;
     let held = (&checkpoint, placement);
     let mut session = Session::new(&request.model, held, decoder, &mut progress);
+    session.measure_more(request.full);
     let mut planned = Vec::new();
     for (declared, key) in missing {
         match declared.experiment.plan(&mut session, &declared.prompts) {

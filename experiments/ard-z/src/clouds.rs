@@ -1,11 +1,14 @@
 //! Activations of both languages as clouds of rows.
 
-use assay_experiment::{ExperimentError, Session};
+use assay_experiment::{ExperimentError, Session, Tokenised};
 use assay_geometry::{QueryKey, TwoClouds};
 use assay_hook_site::BlockSite;
 use assay_trace::Trace;
 use candle_core::{DType, Tensor};
 use nalgebra::DMatrix;
+
+/// Rows of a cloud at most: about what the published prompts had.
+const ROWS: usize = 32;
 
 /// Both sides of the pairs, a matrix [tokens, d] each.
 pub(crate) struct Clouds {
@@ -14,13 +17,21 @@ pub(crate) struct Clouds {
 }
 
 impl Clouds {
-    /// Before block `layer`; `sides` are (Chinese, English) prompts.
+    /// Before block `layer`; `sides` are (Chinese, English) prompts. The last
+    /// positions of each prompt, as many as published; a token that begins
+    /// every prompt is left out: it is the same row in both clouds.
     pub(crate) fn before(
         trace: &Trace,
         layer: usize,
         sides: &[(usize, usize)],
+        tokens: &Tokenised,
     ) -> Result<Self, ExperimentError> {
-        let at = |i: usize| matrix(&trace.prompt(BlockSite::ResidPre.at(layer), i)?);
+        let at = |i: usize| {
+            let rows = trace.prompt(BlockSite::ResidPre.at(layer), i)?;
+            let all = rows.dim(0)?;
+            let kept = (all - tokens.ids[i].special).min(ROWS);
+            matrix(&rows.narrow(0, all - kept, kept)?)
+        };
         Ok(Self {
             zh: sides
                 .iter()

@@ -100,6 +100,10 @@ fn bank(session: &Session, prompts: &PromptSet) -> Result<(Vec<Pair>, Tokenised)
         )));
     }
     let tokens = session.tokenise(&set)?;
+    if let Some(short) = tokens.ids.iter().position(|t| t.ids.len() < t.special + 2) {
+        let prompt = &set.prompts[short].id;
+        return Err(session.unsuitable(format!("cuts prompt {prompt} into fewer than two tokens")));
+    }
     Ok((pairs, tokens))
 }
 
@@ -173,7 +177,7 @@ pub(crate) fn measure(
     let stages = all.len() as u64;
     for (done, layer) in all.iter().enumerate() {
         let fail = |e: GeometryError| failed(session, *layer, e);
-        let clouds = Clouds::before(&trace, *layer, &sides)?;
+        let clouds = Clouds::before(&trace, *layer, &sides, &tokens)?;
         let masks = query_key(session, *layer)?.factorize().map_err(fail)?;
         let z = masks.of_all_heads(k.min(masks.span())).map_err(fail)?;
         let energy: Vec<f64> = z.basis().column_iter().map(|c| c.norm_squared()).collect();

@@ -55,6 +55,11 @@ impl Experiment for ZCausality {
         2 * 4 * tokens * facts.d_model as u64 * (facts.n_layers as u64 + 1)
     }
 
+    fn has_more(&self) -> bool {
+        // Texts at every size and random subspaces in every cell.
+        true
+    }
+
     fn plan(&self, session: &mut Session, prompts: &PromptSet) -> Result<(), ExperimentError> {
         measure::plan(session, prompts)
     }

@@ -66,6 +66,10 @@ use crate::masks::{Masks, Shape};
 use crate::streams::{self, Streams};
 use crate::{texts, update};
 
+/// Fewest pairs that must prefer their own answer in both languages for
+/// anything to be patched.
+pub(crate) const ENOUGH: usize = 8;
+
 /// The tag of the prompts that this experiment reads.
 const SET: &str = "problems";
 
@@ -128,8 +132,10 @@ pub(crate) fn measure(
         .copied()
         .filter(|i| prefers_its_own(&by_pair[*i]))
         .collect();
-    cells::measure(session, (&masks, &shape), &sides, &partners, &mut by_pair)?;
-    if !able.is_empty() {
+    // What a model has no answers to lose to is not patched.
+    let enough = able.len() >= ENOUGH;
+    if enough {
+        cells::measure(session, (&masks, &shape), &sides, &partners, &mut by_pair)?;
         let own = Sides::of(session, (&set, &pairs), &partners, &shape, &able)?;
         cells::placebos(
             session,
@@ -139,7 +145,8 @@ pub(crate) fn measure(
             (&mut by_pair, &mut model),
         )?;
     }
-    let texts = texts::measure(session, (&set, &pairs), (&masks, &shape, seed), &sides)?;
+    let shared = (&masks, &shape, seed);
+    let texts = texts::measure(session, (&set, &pairs), shared, (&sides, enough))?;
 
     by_prompt.extend(by_pair);
     by_prompt.extend(texts);

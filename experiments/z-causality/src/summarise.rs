@@ -20,9 +20,6 @@ use assay_record::{ExperimentSpec, NotRun, Record, Summary, Verdict};
 
 use crate::published::published;
 
-/// Fewest pairs that must prefer their own answer in both languages.
-const ENOUGH: usize = 8;
-
 pub(crate) fn summarise(
     spec: ExperimentSpec,
     records: &[Record],
@@ -39,7 +36,7 @@ pub(crate) fn summarise(
     for s in &subjects {
         let able = baseline::write(&mut page, s, set)?;
         candidates.extend(patching::write(&mut page, s, set, &able)?);
-        candidates.extend(texts::write(&mut page, s, set)?);
+        candidates.push(texts::write(&mut page, s, set)?);
         candidates.extend(masks::write(&mut page, s, set)?);
         candidates.extend(updates::write(&mut page, s, set)?);
         figures::write(&mut page, s)?;

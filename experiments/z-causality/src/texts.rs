@@ -41,14 +41,15 @@ struct Patch {
     sources: Tensor,
 }
 
-/// Decodes every condition on every pair.
+/// Decodes every condition on every pair, or none but the unpatched ones.
 pub(crate) fn measure(
     session: &mut Session,
     (set, pairs): (&PromptSet, &[Pair]),
     (masks, shape, seed): (&Masks, &Shape, u64),
-    sides: &Sides,
+    (sides, patched): (&Sides, bool),
 ) -> Result<Vec<Sample>, ExperimentError> {
-    let conditions = conditions(session, (masks, shape, seed), sides)?;
+    let mut conditions = conditions(session, (masks, shape, seed), sides)?;
+    conditions.retain(|c| patched || c.patch.is_none());
     let tokenizer = session.tokenizer()?;
     let ends = tokenizer.ends();
     let mut ids = BTreeMap::new();
@@ -116,7 +117,12 @@ fn conditions(
                     Place::Out => BlockSite::ResidPost.at(layer),
                 };
                 let sources = sides.of_language(direction.source).means(before, false)?;
-                for k in shape.published_ks() {
+                let ks = if session.more() {
+                    shape.ks.clone()
+                } else {
+                    shape.published_ks()
+                };
+                for k in ks {
                     let cell = cell(place, layer_name, k, direction);
                     let z = masks.z(session, layer, k)?;
                     let basis = Basis::new(&z, &sources)?;
@@ -133,9 +139,9 @@ fn conditions(
                     let primary = layer_name == "l1"
                         && k == shape.primary
                         && direction.target == Language::En;
-                    if primary {
+                    if primary || session.more() {
                         for n in 0..RANDOM {
-                            let name = format!("z-causality/text/{}/{n}", place.name());
+                            let name = format!("z-causality/text/{cell}/{n}");
                             let random = Subspace::random(z.k(), z.d(), &mut stream(seed, &name));
                             let random = random.map_err(|e| ExperimentError::Statistic {
                                 what: "a random subspace".to_owned(),

@@ -13,9 +13,9 @@ const STARTS: [(&str, &str); 2] = [("zeros", "log l = 0"), ("svd", "Z's energies
 /// How a published fit ended.
 pub(crate) fn ending(code: f64) -> &'static str {
     match code {
-        c if c == 1.0 => "no kernel",
-        c if c == 2.0 => "negative by noise",
-        c if c == 3.0 => "endless lengths",
+        1.0 => "no kernel",
+        2.0 => "negative by noise",
+        3.0 => "endless lengths",
         _ => "none known",
     }
 }

@@ -6,7 +6,7 @@ use assay_experiment::subject::{Settings, Subject};
 use assay_record::{Cell, Sample};
 use assay_stats as stats;
 
-use super::ENOUGH;
+use crate::measure::ENOUGH;
 
 /// Writes the baseline; gives the pairs that prefer their own answer in both
 /// languages.

@@ -50,7 +50,15 @@ pub(crate) fn write(
          that share a key are not independent.",
         span,
     );
+    let patched = |s: &Subject<'_>| -> Result<bool, ExperimentError> {
+        Ok(s.units("pair.")
+            .any(|p| p.measures.keys().any(|m| m.starts_with("cross."))))
+    };
+    let unable = "too few pairs are solved to be patched.";
     let places = each(&|s| {
+        if !patched(s)? {
+            return Ok(unable.to_owned());
+        }
         let of = |place: &str| -> Result<String, ExperimentError> {
             Ok(shown(
                 &s.id(&format!("cell.cross.{}.z", primary(s, place)?)),
@@ -110,6 +118,9 @@ pub(crate) fn write(
         chance,
     );
     let damage = each(&|s| {
+        if !patched(s)? {
+            return Ok(unable.to_owned());
+        }
         let cell = primary(s, "in")?;
         Ok(format!(
             "with the same problem's source the patch of everything changes log p of the answer by {}, with \

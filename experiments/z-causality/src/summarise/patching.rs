@@ -8,7 +8,8 @@ use assay_record::{Cell, Sample, Verdict};
 use assay_stats as stats;
 use assay_stats::Interval;
 
-use super::{ENOUGH, candidate, primary, too_few};
+use super::{candidate, primary, too_few};
+use crate::measure::ENOUGH;
 
 const KINDS: [(&str, &str); 3] = [
     ("haar", "random subspaces"),
@@ -30,12 +31,12 @@ pub(crate) fn write(
     able: &[&Sample],
 ) -> Result<Vec<Candidate>, ExperimentError> {
     let pairs: Vec<&Sample> = s.units("pair.").collect();
-    table(page, s, set, &pairs, able)?;
-    like_full(page, s, set, &pairs)?;
+    about(page, s)?;
     let cell = primary(s, "in")?;
     let mut found = Vec::new();
     if able.len() < ENOUGH {
         for claim in [
+            "z.full-is-like-z",
             "z.moves-answers",
             "z.beyond-random",
             "z.beyond-matched",
@@ -48,70 +49,72 @@ pub(crate) fn write(
                 too_few(s),
             ));
         }
-    } else {
-        let test = |page: &mut Page, id: &str, what: &str, values: &[(&str, f64)]| {
-            let name = format!("{}/{id}", s.key);
-            let estimate = must(what, over_clusters(values, &name, set))?;
-            let what = format!("{what}, nats, {}", s.name);
-            write_estimate(page, (&s.id(id), &what), &estimate, &s.origin)
-        };
-        let z = values(able, &format!("cross.{cell}.z"));
-        let moves = test(
-            page,
-            "primary.z",
-            "effect of patching Z towards the partner's answer",
-            &z,
-        )?;
-        found.push(candidate(
-            s,
-            "z.moves-answers",
-            "success: Z carries answers",
-            Finding::Tested(moves),
-        ));
-        let perp = values(able, &format!("cross.{cell}.z-perp"));
-        test(
-            page,
-            "primary.z-perp",
-            "effect of patching the complement",
-            &perp,
-        )?;
-        let more: Vec<(&str, f64)> = z
-            .iter()
-            .zip(&perp)
-            .map(|((c, a), (_, b))| (*c, a - b))
-            .collect();
-        let rather = test(
-            page,
-            "primary.rather",
-            "effect in Z minus that in its complement",
-            &more,
-        )?;
-        for (kind, said) in KINDS {
-            let beyond = beyond(page, s, set, able, (&z, kind, said))?;
-            let claim = match kind {
-                "haar" => "z.beyond-random",
-                "matched" => "z.beyond-matched",
-                _ => continue,
-            };
-            let finding = match beyond {
-                Some(tested) => Finding::Tested(tested),
-                None => Finding::Settled(Verdict::NotRun, format!("The record has no {said}.")),
-            };
-            found.push(candidate(
-                s,
-                claim,
-                "not asked: 5 random subspaces",
-                finding,
-            ));
-        }
-        found.push(candidate(
-            s,
-            "z.rather-than-complement",
-            "success: Z carries answers, its complement language",
-            Finding::Tested(rather),
-        ));
-        others(page, s, set, able, &z)?;
+        return Ok(found);
     }
+    table(page, s, set, &pairs, able)?;
+    like_full(page, s, set, &pairs)?;
+    let test = |page: &mut Page, id: &str, what: &str, values: &[(&str, f64)]| {
+        let name = format!("{}/{id}", s.key);
+        let estimate = must(what, over_clusters(values, &name, set))?;
+        let what = format!("{what}, nats, {}", s.name);
+        write_estimate(page, (&s.id(id), &what), &estimate, &s.origin)
+    };
+    let z = values(able, &format!("cross.{cell}.z"));
+    let moves = test(
+        page,
+        "primary.z",
+        "effect of patching Z towards the partner's answer",
+        &z,
+    )?;
+    found.push(candidate(
+        s,
+        "z.moves-answers",
+        "success: Z carries answers",
+        Finding::Tested(moves),
+    ));
+    let perp = values(able, &format!("cross.{cell}.z-perp"));
+    test(
+        page,
+        "primary.z-perp",
+        "effect of patching the complement",
+        &perp,
+    )?;
+    let more: Vec<(&str, f64)> = z
+        .iter()
+        .zip(&perp)
+        .map(|((c, a), (_, b))| (*c, a - b))
+        .collect();
+    let rather = test(
+        page,
+        "primary.rather",
+        "effect in Z minus that in its complement",
+        &more,
+    )?;
+    for (kind, said) in KINDS {
+        let beyond = beyond(page, s, set, able, (&z, kind, said))?;
+        let claim = match kind {
+            "haar" => "z.beyond-random",
+            "matched" => "z.beyond-matched",
+            _ => continue,
+        };
+        let finding = match beyond {
+            Some(tested) => Finding::Tested(tested),
+            None => Finding::Settled(Verdict::NotRun, format!("The record has no {said}.")),
+        };
+        found.push(candidate(
+            s,
+            claim,
+            "not asked: 5 random subspaces",
+            finding,
+        ));
+    }
+    found.push(candidate(
+        s,
+        "z.rather-than-complement",
+        "success: Z carries answers, its complement language",
+        Finding::Tested(rather),
+    ));
+    others(page, s, set, able, &z)?;
     let id = s.id(&format!("full-like.{cell}"));
     let finding = match tested_at(page, &id, s) {
         Some(tested) => Finding::Tested(tested),
@@ -399,14 +402,8 @@ pub(crate) fn cells(s: &Subject<'_>) -> Result<Vec<String>, ExperimentError> {
     Ok(cells)
 }
 
-/// Every cell: both designs, both sources.
-fn table(
-    page: &mut Page,
-    s: &Subject<'_>,
-    set: Settings,
-    pairs: &[&Sample],
-    able: &[&Sample],
-) -> Result<(), ExperimentError> {
+/// The model's layers and sizes.
+fn about(page: &mut Page, s: &Subject<'_>) -> Result<(), ExperimentError> {
     let model = s.model()?;
     let put = |page: &mut Page, id: &str, what: &str, value: f64, style| {
         page.put(
@@ -442,6 +439,17 @@ fn table(
     for (name, layer) in ["l1", "l2"].iter().zip(layers) {
         put(page, name, "layer", *layer, COUNT)?;
     }
+    Ok(())
+}
+
+/// Every cell: both designs, both sources.
+fn table(
+    page: &mut Page,
+    s: &Subject<'_>,
+    set: Settings,
+    pairs: &[&Sample],
+    able: &[&Sample],
+) -> Result<(), ExperimentError> {
     let mut rows = Vec::new();
     for cell in cells(s)? {
         for condition in ["z", "z-perp", "full"] {

@@ -10,7 +10,7 @@ use assay_record::{Cell, Sample, Verdict};
 use assay_stats as stats;
 
 use super::patching::cells;
-use super::{candidate, primary};
+use super::{candidate, primary, too_few};
 
 /// What one text is beside the unpatched one of its prompt.
 #[derive(Debug, Clone, Copy)]
@@ -76,11 +76,13 @@ pub(crate) fn write(
     page: &mut Page,
     s: &Subject<'_>,
     set: Settings,
-) -> Result<Option<Candidate>, ExperimentError> {
+) -> Result<Candidate, ExperimentError> {
     let found = read(s)?;
     let get =
         |cell: &str, condition: &str| found.get(&(cell.to_owned(), condition.to_owned(), None));
-    rates(page, s, set, &found)?;
+    if !found.is_empty() {
+        rates(page, s, set, &found)?;
+    }
     let mut rows = Vec::new();
     for cell in cells(s)? {
         let (Some(z), Some(perp)) = (get(&cell, "z"), get(&cell, "z-perp")) else {
@@ -127,7 +129,7 @@ pub(crate) fn write(
         rows.push(row);
     }
     if rows.is_empty() {
-        return Ok(None);
+        return Ok(candidate(s, "z.dissociation", "not decoded", too_few(s)));
     }
     page.table(
         &format!("dissociation-{}", s.key),
@@ -176,7 +178,7 @@ pub(crate) fn write(
         }
         _ => Finding::Settled(Verdict::NotRun, "No texts were decoded.".to_owned()),
     };
-    Ok(Some(candidate(s, "z.dissociation", said, finding)))
+    Ok(candidate(s, "z.dissociation", said, finding))
 }
 
 fn by_note(z: &[(&str, &str, Reading)], perp: &[(&str, &str, Reading)]) -> &'static str {
@@ -190,6 +192,9 @@ fn by_note(z: &[(&str, &str, Reading)], perp: &[(&str, &str, Reading)]) -> &'sta
     }
 }
 
+/// Id, words, and what a text must be to count.
+type Rate = (&'static str, &'static str, fn(&Reading) -> bool);
+
 /// The five rates of every cell and condition.
 fn rates(
     page: &mut Page,
@@ -197,7 +202,7 @@ fn rates(
     set: Settings,
     found: &Found<'_>,
 ) -> Result<(), ExperimentError> {
-    let kinds: [(&str, &str, fn(&Reading) -> bool); 5] = [
+    let kinds: [Rate; 5] = [
         ("changed", "answers changed", |r| r.changed),
         ("switched", "language switched to the source's", |r| {
             r.switched
