@@ -12,6 +12,7 @@ use crate::{Ending, workspace};
 /// Packages that must build without a tensor library or the hub's client.
 const LIGHT: [&str; 5] = [
     "xtask",
+    "z-causality",
     "assay-record",
     "assay-stats",
     "assay-golden",
@@ -32,11 +33,13 @@ const SERDE: [&str; 17] = [
     "assay-tests",
     "assay-unified",
     "assay-worker",
+    "bridge",
     "h25-gain",
     "pythia-anomaly",
     "suite-anatomy",
     "value-contraction",
     "xtask",
+    "z-causality",
 ];
 
 /// Licences that a dependency may have.
