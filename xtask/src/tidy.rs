@@ -12,7 +12,6 @@ use crate::{Ending, workspace};
 /// Packages that must build without a tensor library or the hub's client.
 const LIGHT: [&str; 5] = [
     "xtask",
-    "z-causality",
     "assay-record",
     "assay-stats",
     "assay-golden",
@@ -20,7 +19,7 @@ const LIGHT: [&str; 5] = [
 ];
 
 /// Packages that may depend on serde: the edges where bytes become values.
-const SERDE: [&str; 17] = [
+const SERDE: [&str; 19] = [
     "assay-checkpoint",
     "assay-experiment",
     "assay-fetch",
