@@ -19,11 +19,12 @@ const LIGHT: [&str; 5] = [
 ];
 
 /// Packages that may depend on serde: the edges where bytes become values.
-const SERDE: [&str; 19] = [
+const SERDE: [&str; 20] = [
     "assay-checkpoint",
     "assay-experiment",
     "assay-fetch",
     "assay-golden",
+    "assay-problems",
     "assay-record",
     "assay-report",
     "assay-source",
