@@ -5,6 +5,14 @@ use assay_record::RecordError;
 /// Why a report could not be written.
 #[derive(Debug, thiserror::Error)]
 pub enum ReportError {
+    /// A table cannot be written.
+    #[error("table {table}: {reason}")]
+    Table {
+        /// The table's id.
+        table: String,
+        /// What went wrong.
+        reason: String,
+    },
     /// A summary that refers to nothing, a file that cannot be written.
     #[error(transparent)]
     Record(#[from] RecordError),

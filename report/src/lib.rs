@@ -91,6 +91,12 @@ fn render_files(input: &ReportInput) -> Result<BTreeMap<String, Vec<u8>>, Report
             drawn.push(figure);
         }
     }
+    for summary in &input.summaries {
+        for table in &summary.tables {
+            let name = format!("tables/{}-{}.csv", summary.experiment, table.id);
+            files.insert(name, tables::csv(summary, table)?);
+        }
+    }
     let view = view::view(input, drawn, &book)?;
     for (name, text) in render::render(&view, &book)? {
         files.insert(name.to_owned(), text.into_bytes());

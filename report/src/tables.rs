@@ -1,7 +1,7 @@
 //! One shape for every table of the report, so that each output has one way of
 //! setting tables.
 
-use assay_record::{Cell, Table};
+use assay_record::{Cell, Summary, Table};
 use serde::Serialize;
 
 use crate::book::{Book, short};
@@ -182,4 +182,27 @@ impl TableView {
             latex: layout(&extents),
         })
     }
+}
+
+/// A table of a summary as CSV: numbers with all their digits.
+pub(crate) fn csv(summary: &Summary, table: &Table) -> Result<Vec<u8>, ReportError> {
+    let fault = |reason: String| ReportError::Table {
+        table: table.id.clone(),
+        reason,
+    };
+    let mut out = csv::Writer::from_writer(Vec::new());
+    let titles = table.columns.iter().map(|c| c.title.as_str());
+    out.write_record(titles).map_err(|e| fault(e.to_string()))?;
+    for row in &table.rows {
+        let cells = row.iter().map(|cell| match cell {
+            Cell::Text(text) => text.clone(),
+            Cell::Number(id) => {
+                let number = summary.numbers.get(id);
+                number.map_or_else(String::new, |n| n.value.to_string())
+            }
+            Cell::Missing(_) => String::new(),
+        });
+        out.write_record(cells).map_err(|e| fault(e.to_string()))?;
+    }
+    out.into_inner().map_err(|e| fault(e.to_string()))
 }

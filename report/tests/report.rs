@@ -46,6 +46,9 @@ fn every_kind_of_content_reaches_markdown_and_latex() {
     insta::assert_snapshot!("report.tex", text(&files, "report.tex"));
     insta::assert_snapshot!("macros.tex", text(&files, "macros.tex"));
     insta::assert_snapshot!("gain.csv", text(&files, "figures/fixture-gain-gain.csv"));
+    let mut tables = files.iter().filter(|(name, _)| name.starts_with("tables/"));
+    let (name, _) = tables.next().unwrap();
+    insta::assert_snapshot!("table.csv", text(&files, name));
 }
 
 #[test]
