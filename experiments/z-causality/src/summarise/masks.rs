@@ -4,18 +4,20 @@ use assay_experiment::ExperimentError;
 use assay_experiment::judge::{Candidate, Finding, Tested};
 use assay_experiment::page::{GAIN, P, PLAIN, Page, R, must, shown, words};
 use assay_experiment::subject::{Settings, Subject, over_clusters, write_estimate};
+use assay_geometry::Subspace;
 use assay_record::{Cell, Measure, Verdict};
 use assay_stats as stats;
-use assay_stats::Interval;
+use assay_stats::{Interval, stream};
 
 use super::candidate;
+use crate::masks::RANDOM;
 
 pub(crate) fn write(
     page: &mut Page,
     s: &Subject<'_>,
     set: Settings,
 ) -> Result<Vec<Candidate>, ExperimentError> {
-    ranks(page, s)?;
+    ranks(page, s, set)?;
     let gate = gates(page, s, set)?;
     distances(page, s, set)?;
     let near = nearer(page, s, set)?;
@@ -26,7 +28,7 @@ pub(crate) fn write(
 }
 
 /// Effective ranks and audited masks.
-fn ranks(page: &mut Page, s: &Subject<'_>) -> Result<(), ExperimentError> {
+fn ranks(page: &mut Page, s: &Subject<'_>, set: Settings) -> Result<(), ExperimentError> {
     let model = s.model()?;
     let mut all = Vec::new();
     for layer in 0..s.record.facts.n_layers {
@@ -63,11 +65,32 @@ fn ranks(page: &mut Page, s: &Subject<'_>) -> Result<(), ExperimentError> {
                 .map(Cell::Number)
         };
         let mut row = vec![words(k.to_string())];
+        // By symmetry the similarity of a mask with a random subspace has the
+        // distribution of that of any two random subspaces.
+        let random: Vec<f64> = (0..RANDOM)
+            .map(|n| {
+                let mut draws = stream(set.seed, &format!("z-causality/similarity/{k}/{n}"));
+                let mut one = || Subspace::random(*k as usize, s.record.facts.d_model, &mut draws);
+                let (a, b) = (one()?, one()?);
+                a.similarity(&b)
+            })
+            .collect::<Result<_, assay_geometry::GeometryError>>()
+            .map_err(|e| ExperimentError::Statistic {
+                what: "similarity of random subspaces".to_owned(),
+                reason: e.to_string(),
+            })?;
         row.push(put(
             page,
             format!("similarity.k{k}.chance"),
             "chance level k/d of the similarity",
             chance,
+        )?);
+        let largest = random.iter().copied().fold(0.0, f64::max);
+        row.push(put(
+            page,
+            format!("similarity.k{k}.random"),
+            "largest similarity of 100 pairs of random subspaces",
+            largest,
         )?);
         for heads in ["all", "head-0"] {
             let name = format!("mask.similarity.{heads}.k{k}");
@@ -124,7 +147,7 @@ fn ranks(page: &mut Page, s: &Subject<'_>) -> Result<(), ExperimentError> {
          published mask against the one with the gains of the norms folded in, and against the query \
          side's.",
         &[
-            "k", "#chance", "#l1-l2, all heads", "#all pairs", "#l1-l2, head 0", "#all pairs",
+            "k", "#chance", "#random, largest", "#l1-l2, all heads", "#all pairs", "#l1-l2, head 0", "#all pairs",
             "#gains folded in", "#query side",
         ],
         rows,
