@@ -1,6 +1,6 @@
 """A step of the published ARD-MMD fit against PyTorch's autograd, in turn.
 
-    python benches/ard.py target/release/examples/ard_steps [--rounds 5]
+    python benches/ard.py target/debug/examples/ard_steps [--rounds 5]
 
 Both take the same steps on the same made-up clouds (20 pairs, 32 rows a side,
 2048 dimensions, f32): the objective and its gradient over all pairs, then Adam

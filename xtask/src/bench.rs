@@ -23,14 +23,19 @@ pub(crate) struct Options {
 }
 
 /// Scripts that pair a program of ours with its peers.
-const PAIRED: [(&str, &str); 2] = [("paired.py", "gain_pass"), ("decode.py", "decode")];
+const PAIRED: [(&str, &str); 3] = [
+    ("paired.py", "gain_pass"),
+    ("decode.py", "decode"),
+    ("ard.py", "ard_steps"),
+];
 
 pub(crate) fn bench(options: &Options) -> anyhow::Result<Ending> {
     let Some(python) = &options.peers else {
         // One profile for everything: what is timed is what is run.
         let mut cargo = cargo();
-        cargo.args(["bench", "--profile", "dev", "--package", "assay-decoder"]);
-        cargo.args(["--bench", "parts", "--"]);
+        cargo.args(["bench", "--profile", "dev"]);
+        cargo.args(["--package", "assay-decoder", "--package", "assay-geometry"]);
+        cargo.args(["--bench", "parts", "--bench", "mask", "--"]);
         cargo.args(&options.filter);
         return finish(cargo, "the benchmark of the parts");
     };
@@ -40,6 +45,8 @@ pub(crate) fn bench(options: &Options) -> anyhow::Result<Ending> {
         "--quiet",
         "--package",
         "assay-decoder",
+        "--package",
+        "assay-geometry",
         "--examples",
     ]);
     finish(build, "the build of the timed programs")?;
