@@ -14,3 +14,4 @@ mod prompts;
 mod reproduce;
 mod trace;
 mod two_runs;
+mod z;
