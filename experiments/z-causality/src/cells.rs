@@ -217,17 +217,28 @@ impl Side {
     }
 }
 
-/// Rows of `means` [asks, d] of the partners, own where there is none.
+/// Rows of `means` [asks, d] of the partners, own where a pair has none: such a
+/// pair has no effect of design `cross`.
+///
+/// A partner that is not asked is an error: another source in its place would
+/// go unnoticed.
 fn of_partners(
     means: &Tensor,
     asks: &[Ask],
     partners: &[Option<usize>],
 ) -> Result<Tensor, ExperimentError> {
-    let place = |pair: usize| asks.iter().position(|a| a.pair == pair);
-    let rows = asks.iter().enumerate();
-    let rows: Vec<u32> = rows
-        .map(|(i, ask)| partners[ask.pair].and_then(place).unwrap_or(i) as u32)
-        .collect();
+    let row = |(i, ask): (usize, &Ask)| match partners[ask.pair] {
+        None => Ok(i as u32),
+        Some(partner) => {
+            let place = asks.iter().position(|a| a.pair == partner);
+            let place = place.ok_or_else(|| ExperimentError::Statistic {
+                what: format!("source of pair {}", ask.pair),
+                reason: format!("its partner, pair {partner}, is not among those asked"),
+            });
+            place.map(|p| p as u32)
+        }
+    };
+    let rows: Vec<u32> = asks.iter().enumerate().map(row).collect::<Result<_, _>>()?;
     Ok(means.index_select(&Tensor::new(rows, means.device())?, 0)?)
 }
 
@@ -311,11 +322,12 @@ pub(crate) fn measure(
     Ok(())
 }
 
-/// The placebos of the primary cell, on the pairs that `sides` holds.
+/// The placebos of the primary cell, on the `able` pairs; `sides` holds their
+/// partners too, which are sources.
 pub(crate) fn placebos(
     session: &mut Session,
     (masks, shape, seed): (&Masks, &Shape, u64),
-    sides: &Sides,
+    (sides, able): (&Sides, &[usize]),
     partners: &[Option<usize>],
     (samples, model): (&mut [Sample], &mut Sample),
 ) -> Result<(), ExperimentError> {
@@ -366,11 +378,12 @@ pub(crate) fn placebos(
                 effects.extend(effect);
             }
         }
-        for (ask, effects) in primary.target.questions.asks.iter().zip(effects) {
+        let asks = primary.target.questions.asks.iter().zip(effects);
+        for (ask, effects) in asks.filter(|(ask, _)| able.contains(&ask.pair)) {
             samples[ask.pair].series(&format!("placebo.{kind}"), effects)?;
         }
     }
-    primary.others(session, shape, sides, partners, samples)?;
+    primary.others(session, shape, (sides, able), partners, samples)?;
     Ok(model.scalar("draws", DRAWS as f64)?)
 }
 
@@ -452,7 +465,7 @@ impl<'a> Primary<'a> {
         &self,
         session: &mut Session,
         shape: &Shape,
-        sides: &Sides,
+        (sides, able): (&Sides, &[usize]),
         partners: &[Option<usize>],
         samples: &mut [Sample],
     ) -> Result<(), ExperimentError> {
@@ -460,7 +473,7 @@ impl<'a> Primary<'a> {
         let z = Part::In(self.basis.clone());
         let mut write = |name: &str, reading: &Reading| -> Result<(), ExperimentError> {
             for (ask, value) in asks.iter().zip(target.crossed(reading)) {
-                if let Some(value) = value {
+                if let Some(value) = value.filter(|_| able.contains(&ask.pair)) {
                     samples[ask.pair].scalar(name, value)?;
                 }
             }

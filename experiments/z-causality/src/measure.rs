@@ -136,11 +136,18 @@ pub(crate) fn measure(
     let enough = able.len() >= ENOUGH;
     if enough {
         cells::measure(session, (&masks, &shape), &sides, &partners, &mut by_pair)?;
-        let own = Sides::of(session, (&set, &pairs), &partners, &shape, &able)?;
+        // With the partners' prompts, whose means are the sources, and theirs.
+        let mut asked = able.clone();
+        let mut next = 0;
+        while let Some(pair) = asked.get(next).copied() {
+            asked.extend(partners[pair].filter(|p| !asked.contains(p)));
+            next += 1;
+        }
+        let own = Sides::of(session, (&set, &pairs), &partners, &shape, &asked)?;
         cells::placebos(
             session,
             (&masks, &shape, seed),
-            &own,
+            (&own, &able),
             &partners,
             (&mut by_pair, &mut model),
         )?;

@@ -238,6 +238,12 @@ fn patching_finds_the_subspace_that_the_answer_was_put_into() {
         // A prompt's own rows put back change no bit.
         assert_eq!(pair.get("placebo.itself").unwrap(), 0.0);
     }
+    // Nothing is massive here: leaving out what is massive changes nothing, so
+    // that the placebos' sources are those of the cell.
+    for pair in &pairs {
+        let cell = pair.get("cross.in.l1.k2.en-zh.z").unwrap();
+        assert_eq!(pair.get("bare").unwrap(), cell, "{}", pair.unit);
+    }
     let mean = |values: Vec<f64>| values.iter().sum::<f64>() / values.len() as f64;
     let of = |measure: &str| mean(pairs.iter().map(|p| p.get(measure).unwrap()).collect());
     let z = of("cross.in.l1.k2.en-zh.z");
