@@ -10,7 +10,8 @@ use assay_decoder::{Arithmetic, Decoder, Placement, Residency};
 use assay_experiment::{Experiment, ExperimentError, Session};
 use assay_geometry::{Subspace, normals};
 use assay_record::{
-    ExperimentSpec, ModelFacts, Prompt, PromptSet, Record, RecordKey, Sample, Summary, Verdict,
+    ExperimentSpec, Measure, ModelFacts, Prompt, PromptSet, Record, RecordKey, Sample, Summary,
+    Verdict,
 };
 use assay_stats::stream;
 use assay_testkit::{TinyModel, tensors, write_hf_with};
@@ -26,8 +27,10 @@ fn spec() -> ExperimentSpec {
     ExperimentSpec::parse(ZCausality.spec_text(), Path::new("experiment.toml")).unwrap()
 }
 
-/// Categories of two problems each: a letter four times, and its number is the
-/// answer. Eight, so that flipping their signs can give a p of .008.
+/// Categories of three problems each: a letter four times, and its number is
+/// the answer; but one of the three shows the next one's letter, so that it is
+/// not able and a source all the same. Eight, so that flipping their signs can
+/// give a p of .008.
 fn bank() -> PromptSet {
     bank_of(&["zz", "yy", "ww", "vv", "uu", "tt", "ss", "rr"])
 }
@@ -35,11 +38,9 @@ fn bank() -> PromptSet {
 fn bank_of(categories: &[&str]) -> PromptSet {
     let mut set = PromptSet::none();
     for (number, category) in categories.iter().enumerate() {
-        for (i, letter) in LETTERS.iter().enumerate() {
-            if i == number % 3 {
-                continue;
-            }
-            let letters = char::from(*letter).to_string().repeat(4);
+        for i in 0..LETTERS.len() {
+            let shown = if i == number % 3 { (i + 1) % 3 } else { i };
+            let letters = char::from(LETTERS[shown]).to_string().repeat(4);
             for (language, text) in [
                 ("zh", format!("中{category}{letters}:")),
                 ("en", format!("{category} {letters}:")),
@@ -231,21 +232,24 @@ fn patching_finds_the_subspace_that_the_answer_was_put_into() {
         .iter()
         .filter(|s| s.unit.starts_with("pair."))
         .collect();
-    assert_eq!(pairs.len(), 16);
-    for pair in &pairs {
-        assert!(pair.get("prefers.en").unwrap() > 0.0, "{}", pair.unit);
+    assert_eq!(pairs.len(), 24);
+    let is_able = |pair: &&&Sample| pair.get("prefers.en").unwrap() > 0.0;
+    let (able, others): (Vec<&Sample>, Vec<&Sample>) = pairs.iter().partition(is_able);
+    assert_eq!((able.len(), others.len()), (16, 8));
+    for pair in &able {
         assert!(pair.get("prefers.zh").unwrap() > 0.0, "{}", pair.unit);
         // A prompt's own rows put back change no bit.
         assert_eq!(pair.get("placebo.itself").unwrap(), 0.0);
     }
+    assert!(others.iter().all(|p| p.get_series("placebo.haar").is_err()));
     // Nothing is massive here: leaving out what is massive changes nothing, so
     // that the placebos' sources are those of the cell.
-    for pair in &pairs {
+    for pair in &able {
         let cell = pair.get("cross.in.l1.k2.en-zh.z").unwrap();
         assert_eq!(pair.get("bare").unwrap(), cell, "{}", pair.unit);
     }
     let mean = |values: Vec<f64>| values.iter().sum::<f64>() / values.len() as f64;
-    let of = |measure: &str| mean(pairs.iter().map(|p| p.get(measure).unwrap()).collect());
+    let of = |measure: &str| mean(able.iter().map(|p| p.get(measure).unwrap()).collect());
     let z = of("cross.in.l1.k2.en-zh.z");
     let perp = of("cross.in.l1.k2.en-zh.z-perp");
     assert!(z > 0.5, "{z}");
@@ -257,7 +261,7 @@ fn patching_finds_the_subspace_that_the_answer_was_put_into() {
     // that a subspace in which as much is patched is nearly S.
     for kind in ["haar", "perp-part"] {
         for draw in 0..199 {
-            let all = pairs
+            let all = able
                 .iter()
                 .map(|p| p.get_series(&format!("placebo.{kind}")).unwrap()[draw]);
             let random = mean(all.collect());
@@ -267,12 +271,12 @@ fn patching_finds_the_subspace_that_the_answer_was_put_into() {
     // An unpatched text and one under each condition of each cell.
     let texts = samples.iter().filter(|s| s.unit.starts_with("text."));
     let (none, patched): (Vec<_>, Vec<_>) = texts.partition(|t| t.tag("cell").is_none());
-    assert_eq!(none.len(), 32);
-    assert!(patched.len() >= 16 * 2 * 2 * 2 * 3);
+    assert_eq!(none.len(), 48);
+    assert!(patched.len() >= 24 * 2 * 2 * 2 * 3);
 
-    let summary = ZCausality
-        .summarise(spec(), &[record(samples)], &[])
-        .unwrap();
+    let summarised =
+        |samples: &[Sample]| ZCausality.summarise(spec(), &[record(samples.to_vec())], &[]);
+    let summary = summarised(&samples).unwrap();
     for claim in [
         "z.moves-answers",
         "z.beyond-random",
@@ -290,6 +294,59 @@ fn patching_finds_the_subspace_that_the_answer_was_put_into() {
     let errata: Vec<&str> = summary.errata.iter().map(|e| e.id.as_str()).collect();
     assert_eq!(errata, ["E13", "E14", "E15", "E16", "E17", "E20", "E24"]);
     assert!(summary.errata.iter().all(|e| e.computed));
+
+    // Made up from it: random subspaces that do as much, and more.
+    let changed = |change: &dyn Fn(&mut Sample)| {
+        let mut all = samples.clone();
+        all.iter_mut().for_each(change);
+        all
+    };
+    let as_much = changed(&|s| {
+        if let Ok(z) = s.get("cross.in.l1.k2.en-zh.z")
+            && s.measures.contains_key("placebo.haar")
+        {
+            let draws = (0..199).map(|i| z + f64::from(i - 99) * 1e-3).collect();
+            s.measures
+                .insert("placebo.haar".to_owned(), Measure::Series(draws));
+        }
+    });
+    let found = verdict(&summarised(&as_much).unwrap(), "z.beyond-random");
+    assert!(
+        !matches!(found, Verdict::Supported | Verdict::Reversed),
+        "{found:?}"
+    );
+    // Answers that change under the complement and not under Z.
+    let reversed = changed(&|s| {
+        if s.tag("cell") == Some("out.l1.k2.en-zh") && s.tag("random").is_none() {
+            s.measures.remove("answer");
+            if s.tag("condition") == Some("z-perp") {
+                s.measures
+                    .insert("answer".to_owned(), Measure::Scalar(99.0));
+            }
+        }
+        if s.tag("condition") == Some("none") {
+            s.measures.remove("answer");
+        }
+    });
+    let summary = summarised(&reversed).unwrap();
+    assert_eq!(verdict(&summary, "z.dissociation"), Verdict::Reversed);
+    let said = summary
+        .verdicts
+        .iter()
+        .rfind(|v| v.claim == "z.dissociation")
+        .unwrap();
+    assert_eq!(said.as_published, "REVERSED");
+    // A measure that is missing is an error, not a smaller sample.
+    let missing = changed(&|s| {
+        if s.unit == able[0].unit {
+            s.measures.remove("cross.in.l1.k2.en-zh.z");
+        }
+    });
+    let error = summarised(&missing).unwrap_err().to_string();
+    assert!(
+        error.contains("cross.in.l1.k2.en-zh.z") && error.contains(&able[0].unit),
+        "{error}"
+    );
 }
 
 #[test]
@@ -302,7 +359,7 @@ fn a_random_model_shows_nothing_and_twice_the_same() {
     let summary = ZCausality
         .summarise(spec(), &[record(samples)], &[])
         .unwrap();
-    // Fewer than eight of six pairs can be able.
+    // Hardly eight of nine pairs are preferred by chance.
     assert_eq!(verdict(&summary, "z.moves-answers"), Verdict::NotApplicable);
     summary.check().unwrap();
 }
@@ -323,8 +380,8 @@ fn what_cannot_answer_is_refused() {
         "no prompt has the tag set = problems",
     );
     let mut one_sided = bank();
-    one_sided.prompts.retain(|p| p.id != "zz-1.en");
-    check_refused(&tiny(1), &one_sided, "pair zz-1: has no prompt in en");
+    one_sided.prompts.retain(|p| p.id != "zz-0.en");
+    check_refused(&tiny(1), &one_sided, "pair zz-0: has no prompt in en");
     let short = TinyModel {
         n_layers: 2,
         ..tiny(1)

@@ -332,6 +332,12 @@ fn nearer(page: &mut Page, s: &Subject<'_>, set: Settings) -> Result<Finding, Ex
             format!("The record has no {name}."),
         ));
     };
+    if each.len() != 2 * s.units("pair.").count() {
+        return Err(ExperimentError::Statistic {
+            what: format!("distances by pair, {name}, {}", s.name),
+            reason: "there are not two for every pair".to_owned(),
+        });
+    }
     let pairs = s.units("pair.").zip(each.chunks(2));
     let values: Vec<(&str, f64)> = pairs
         .map(|(pair, r)| (pair.cluster.as_str(), r[0] - r[1]))

@@ -17,10 +17,10 @@ const KINDS: [(&str, &str); 3] = [
     ("perp-part", "as many random dimensions of the complement"),
 ];
 
-/// Mean over some pairs of a measure, those that have it.
-fn values<'a>(pairs: &[&'a Sample], measure: &str) -> Vec<(&'a str, f64)> {
-    let all = pairs.iter();
-    all.filter_map(|p| Some((p.cluster.as_str(), p.get(measure).ok()?)))
+/// A measure of some pairs, with their categories. Every one must have it.
+fn values<'a>(pairs: &[&'a Sample], measure: &str) -> Result<Vec<(&'a str, f64)>, ExperimentError> {
+    let each = pairs.iter();
+    each.map(|p| Ok((p.cluster.as_str(), p.get(measure)?)))
         .collect()
 }
 
@@ -59,7 +59,7 @@ pub(crate) fn write(
         let what = format!("{what}, nats, {}", s.name);
         write_estimate(page, (&s.id(id), &what), &estimate, &s.origin)
     };
-    let z = values(able, &format!("cross.{cell}.z"));
+    let z = values(able, &format!("cross.{cell}.z"))?;
     let moves = test(
         page,
         "primary.z",
@@ -72,7 +72,7 @@ pub(crate) fn write(
         "success: Z carries answers",
         Finding::Tested(moves),
     ));
-    let perp = values(able, &format!("cross.{cell}.z-perp"));
+    let perp = values(able, &format!("cross.{cell}.z-perp"))?;
     test(
         page,
         "primary.z-perp",
@@ -114,7 +114,7 @@ pub(crate) fn write(
         "success: Z carries answers, its complement language",
         Finding::Tested(rather),
     ));
-    others(page, s, set, able, &z)?;
+    others(page, s, set, able)?;
     let id = s.id(&format!("full-like.{cell}"));
     let finding = match tested_at(page, &id, s) {
         Some(tested) => Finding::Tested(tested),
@@ -235,7 +235,7 @@ fn beyond(
         ".above",
         "draws at least as large as Z, of",
         above as f64,
-        COUNT,
+        COUNT.drawn(),
     )?;
     put(page, ".draws", "number of", draws as f64, COUNT)?;
     Ok(Some(Tested {
@@ -264,7 +264,6 @@ fn others(
     s: &Subject<'_>,
     set: Settings,
     able: &[&Sample],
-    z: &[(&str, f64)],
 ) -> Result<(), ExperimentError> {
     let mut rows = vec![row_of(
         page,
@@ -284,14 +283,12 @@ fn others(
         ("dormant.ignored", "the patch's part that they ignore"),
         ("bare", "massive positions left out"),
     ] {
-        let found = values(able, measure);
+        let found = values(able, measure)?;
         let id = s.id(&format!("primary.{measure}"));
         let what = format!("effect, {said}, nats, {}", s.name);
-        if found.len() == z.len() {
-            let name = format!("{}/{measure}", s.key);
-            let estimate = must(&what, over_clusters(&found, &name, set))?;
-            write_estimate(page, (&id, &what), &estimate, &s.origin)?;
-        }
+        let name = format!("{}/{measure}", s.key);
+        let estimate = must(&what, over_clusters(&found, &name, set))?;
+        write_estimate(page, (&id, &what), &estimate, &s.origin)?;
         rows.push(row_of(page, said, &id));
     }
     for (kind, said) in KINDS {
@@ -311,7 +308,8 @@ fn others(
         number(&s.id("primary.dormant.ignored")),
     );
     let dormant = match (all, ignored) {
-        (Some(all), Some(ignored)) if all != 0.0 => {
+        // Of an effect of less than the smallest of interest no share is told.
+        (Some(all), Some(ignored)) if all.abs() >= 0.1 => {
             let share = ignored / all;
             let id = s.id("primary.ignored-share");
             let what = format!(
@@ -319,7 +317,7 @@ fn others(
                 s.name
             );
             page.put(&id, &what, share, SHARE, &s.origin)?;
-            let verdict = if share.abs() >= 0.5 {
+            let verdict = if share >= 0.5 {
                 "an illusion in the sense of Makelov et al. (2024)"
             } else {
                 "not carried by a dormant path"
@@ -362,16 +360,14 @@ fn like_full(
     let mut rows = Vec::new();
     for cell in cells(s)? {
         let measure = format!("full-like.{cell}");
-        let found = values(pairs, &measure);
+        let found = values(pairs, &measure)?;
         let what = format!(
             "KL(full || z_perp) - KL(full || z), nats, cell {cell}, {}",
             s.name
         );
         let estimate = over_clusters(&found, &format!("{}/{measure}", s.key), set);
         let id = s.id(&measure);
-        if let Ok(estimate) = estimate {
-            write_estimate(page, (&id, &what), &estimate, &s.origin)?;
-        }
+        write_estimate(page, (&id, &what), &must(&what, estimate)?, &s.origin)?;
         rows.push(row_of(page, &cell, &id));
     }
     page.table(
@@ -461,7 +457,7 @@ fn table(
                 (format!("same-kl.{cell}.{condition}.mean"), pairs),
                 (format!("same-kl.{cell}.{condition}.ot"), pairs),
             ] {
-                let found = values(of, &measure);
+                let found = values(of, &measure)?;
                 let id = s.id(&format!("cell.{measure}"));
                 let what = format!("mean of {measure}, nats, {}", s.name);
                 let mean = stats::mean(&found.iter().map(|(_, v)| *v).collect::<Vec<_>>());

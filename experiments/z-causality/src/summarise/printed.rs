@@ -2,9 +2,10 @@
 
 use assay_experiment::ExperimentError;
 use assay_experiment::judge::{Candidate, Finding};
-use assay_experiment::page::{COUNT, GAIN, Origin, Page, R, Style, shown, words};
+use assay_experiment::page::{COUNT, GAIN, Origin, P, Page, R, Style, must, shown, words};
 use assay_experiment::subject::Subject;
 use assay_record::{Agreement, Cell, Comparison, NotRun, Verdict};
+use assay_stats as stats;
 
 use crate::published::Published;
 
@@ -165,6 +166,30 @@ pub(crate) fn write(
             &origin,
         )?;
     }
+    if let Some(real) = real {
+        // Under the complement every answer changed and under Z no language
+        // did, so the counts say which pairs are discordant.
+        let n = published.problems as u64;
+        let only = |a: f64, b: f64| (a - b).max(0.0) as u64;
+        let fixed = real.changed.z_perp as u64 == n && real.switched.z == 0.0;
+        if fixed {
+            for (id, what, counts) in [
+                ("answers", "answers changed", real.changed),
+                ("languages", "languages switched", real.switched),
+            ] {
+                let p = must(
+                    what,
+                    stats::mcnemar_exact(
+                        only(counts.z, counts.z_perp),
+                        only(counts.z_perp, counts.z),
+                    ),
+                )?;
+                let id = format!("z.published.mcnemar.{id}");
+                let what = format!("exact McNemar p of published {what}, Z against its complement");
+                page.put(&id, &what, p, P, &origin)?;
+            }
+        }
+    }
     let settled = |claim, said: &str, verdict, because: String| Candidate {
         claim,
         body: "published",
@@ -178,12 +203,32 @@ pub(crate) fn write(
             "answers live in Z",
             Verdict::Reversed,
             format!(
-                "By the published counts D = {} and the complement destroys answers; random subspaces \
-                 give the same (a_Z - a_perp from {} to {}, Z {}).",
+                "By the published counts D = {}: the complement destroys answers (exact McNemar p = {}); \
+                 random subspaces give the same (a_Z - a_perp from {} to {}, Z {}).",
                 shown("z.published.d"),
+                shown("z.published.mcnemar.answers"),
                 shown("z.published.random.answers.low"),
                 shown("z.published.random.answers.high"),
                 shown("z.published.answers"),
+            ),
+        ),
+        settled(
+            "z.nearer-inside",
+            "languages are nearer inside Z",
+            Verdict::Inconclusive,
+            format!(
+                "Published ratios are {} inside and {} outside, without a spread or a random subspace.",
+                shown("z.published.distance.z"),
+                shown("z.published.distance.perp")
+            ),
+        ),
+        settled(
+            "z.mlp-avoids",
+            "the MLP avoids Z",
+            Verdict::Inconclusive,
+            format!(
+                "Published: {} of chance in L32, without the spread of random subspaces.",
+                shown("z.published.ffn.l32")
             ),
         ),
         settled(

@@ -89,6 +89,12 @@ pub(crate) fn write(
             continue;
         };
         let one = |r: bool| f64::from(u8::from(r));
+        if z.iter().map(|x| x.1).ne(perp.iter().map(|x| x.1)) {
+            return Err(ExperimentError::Statistic {
+                what: format!("dissociation index D, cell {cell}, {}", s.name),
+                reason: "not every pair has a text under Z and one under its complement".to_owned(),
+            });
+        }
         let by_pair: Vec<(&str, f64)> = z
             .iter()
             .zip(perp)
@@ -140,7 +146,7 @@ pub(crate) fn write(
          the complement. By the note's rule, as read here: success if Z changes at least half of the \
          answers and fewer languages than its complement does, while the complement changes fewer than \
          half of the answers; REVERSED if the complement changes at least half of the answers and Z fewer; \
-         partial if both change at least half; null if neither does.",
+         partial if Z changes at least half of the answers otherwise; null if neither does.",
         &["cell", "#D", "#lower", "#upper", "#p", "#McNemar p", "by the note's rule"],
         rows,
     );
@@ -185,7 +191,7 @@ fn by_note(z: &[(&str, &str, Reading)], perp: &[(&str, &str, Reading)]) -> &'sta
     let (a_z, a_perp) = (share(z, |r| r.changed), share(perp, |r| r.changed));
     let (g_z, g_perp) = (share(z, |r| r.switched), share(perp, |r| r.switched));
     match (a_z >= 0.5, a_perp >= 0.5) {
-        (true, false) if g_z <= g_perp => "success",
+        (true, false) if g_z < g_perp => "success",
         (true, _) => "partial",
         (false, true) => "REVERSED",
         (false, false) => "null",
