@@ -175,8 +175,9 @@ fn what_is_not_there_is_named() {
         let places = ["--offline", "--store", "store", "--out", "out"];
         run(bench.xtask(&[&arguments[..], &places].concat()))
     };
-    let no =
-        |name: &str| format!("there is no experiment {name}; there are ard-z, bridge, decoder-parity, ");
+    let no = |name: &str| {
+        format!("there is no experiment {name}; there are ard-z, bridge, decoder-parity, ")
+    };
     for name in ["h25-loss", "../h25-gain", "H25-GAIN", ""] {
         asked(name, &model).check_refused(&[&no(name)]);
     }

@@ -31,6 +31,14 @@ impl Bar {
         );
     }
 
+    /// Steps of a stage, with something said of the last one.
+    pub(crate) fn steps_of(&mut self, stage: &str, note: &str, done: u64, total: u64) {
+        self.steps(stage, done, total);
+        if let Some(bar) = &self.bar {
+            bar.set_message(format!("{}: {stage}, {note}", self.name));
+        }
+    }
+
     /// Bytes of a file.
     pub(crate) fn bytes(&mut self, file: &str, done: u64, total: Option<u64>) {
         let template = "{msg:40!} {wide_bar} {bytes}/{total_bytes}, {bytes_per_sec}, {eta} left";

@@ -15,6 +15,7 @@ mod run;
 mod stats;
 mod tidy;
 mod trace;
+mod train;
 mod worker;
 mod workspace;
 
@@ -65,6 +66,8 @@ enum Command {
     Bench(bench::Options),
     /// Say what this machine can do.
     Doctor,
+    /// Train the models of a suite that are not there yet.
+    Train(train::Options),
     /// Write the activations of one prompt as safetensors.
     Trace(trace::Options),
 }
@@ -107,6 +110,7 @@ fn main() -> ExitCode {
         Command::Tidy => tidy::tidy(),
         Command::Bench(options) => bench::bench(&options),
         Command::Doctor => doctor::doctor(),
+        Command::Train(options) => train::train(&options),
         Command::Trace(options) => trace::trace(&options),
     };
     match result {

@@ -216,7 +216,10 @@ fn measure_one(
                 open.retain(|e| *e != experiment);
                 not_run(manifest, &experiment, &reason);
             }
-            Event::Described { .. } | Event::Summarised { .. } | Event::Failed { .. } => {}
+            Event::Described { .. }
+            | Event::Summarised { .. }
+            | Event::Trained { .. }
+            | Event::Failed { .. } => {}
         }
         Ok(())
     });

@@ -18,8 +18,20 @@ pub(crate) fn talk(
     request: Option<&str>,
     on_event: &mut dyn FnMut(Event) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
+    talk_with(worker, arguments, request, &[], on_event)
+}
+
+/// As [`talk`], with variables of the environment.
+pub(crate) fn talk_with(
+    worker: &Path,
+    arguments: &[&str],
+    request: Option<&str>,
+    environment: &[(&str, &str)],
+    on_event: &mut dyn FnMut(Event) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
     let mut child = Command::new(worker)
         .args(arguments)
+        .envs(environment.iter().copied())
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()
@@ -49,13 +61,13 @@ pub(crate) fn talk(
 }
 
 /// Output of a worker command that prints one JSON value.
-pub(crate) fn json(worker: &Path, argument: &str) -> anyhow::Result<serde_json::Value> {
+pub(crate) fn json(worker: &Path, arguments: &[&str]) -> anyhow::Result<serde_json::Value> {
     let output = Command::new(worker)
-        .arg(argument)
+        .args(arguments)
         .output()
         .with_context(|| format!("failed to start {}", worker.display()))?;
     let answer: serde_json::Value = serde_json::from_slice(&output.stdout)
-        .with_context(|| format!("the worker's answer to {argument} is no JSON"))?;
+        .with_context(|| format!("the worker's answer to {} is no JSON", arguments.join(" ")))?;
     if let Some(reason) = answer.pointer("/reason").and_then(|r| r.as_str()) {
         bail!("{reason}");
     }
@@ -71,7 +83,7 @@ pub(crate) struct Known {
 
 /// The experiments that the worker knows.
 pub(crate) fn experiments(worker: &Path) -> anyhow::Result<Vec<Known>> {
-    let value = json(worker, "experiments")?;
+    let value = json(worker, &["experiments"])?;
     let all = value.as_array().into_iter().flatten();
     Ok(all
         .filter_map(|e| {

@@ -129,6 +129,18 @@ pub struct SummariseRequest {
     pub out: PathBuf,
 }
 
+/// A model of a suite that is trained here.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SuiteModel {
+    /// Its folder in the suite's.
+    pub name: String,
+    /// Steps of its training.
+    pub steps: u64,
+    /// Is it there, made by the recipe that the suite has now?
+    pub there: bool,
+}
+
 /// A line from a worker.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "kebab-case", deny_unknown_fields)]
@@ -183,6 +195,17 @@ pub enum Event {
         experiment: String,
         /// The file.
         path: PathBuf,
+    },
+    /// A model was trained and written.
+    Trained {
+        /// Its name.
+        model: String,
+        /// Loss on held-out text, nats a token.
+        valid_loss: f64,
+        /// That of a trigram model.
+        trigram_loss: f64,
+        /// SHA-256 of its weights.
+        weights_sha256: String,
     },
     /// The request as a whole failed.
     Failed {

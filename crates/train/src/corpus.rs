@@ -4,6 +4,7 @@ use assay_stats::stream;
 use tokenizers::models::TrainerWrapper;
 use tokenizers::models::bpe::{BPE, BpeTrainerBuilder};
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
+use tokenizers::processors::template::TemplateProcessing;
 use tokenizers::{AddedToken, Tokenizer};
 
 use crate::{TrainError, Trigram, story};
@@ -34,7 +35,8 @@ impl Corpus {
     pub fn new(seed: u64, length: usize, vocab: usize) -> Result<Self, TrainError> {
         let text = (0..TOKENIZER_STORIES)
             .map(|i| format!(" {}", story(&mut stream(seed, &format!("tokenizer/{i}")))));
-        let byte_level = ByteLevel::new(false, true, true);
+        // A text begins as a word within one does.
+        let byte_level = ByteLevel::new(true, true, true);
         let mut tokenizer = Tokenizer::new(BPE::default());
         tokenizer.with_pre_tokenizer(Some(byte_level));
         tokenizer.with_decoder(Some(byte_level));
@@ -50,6 +52,16 @@ impl Corpus {
         tokenizer
             .train(&mut trainer, text)
             .map_err(TrainError::tokenizer)?;
+        // Every text stands behind the mark, as in training.
+        let behind_the_mark = TemplateProcessing::builder()
+            .try_single(format!("{END} $A"))
+            .map_err(|reason| TrainError::Tokenizer { reason })?
+            .special_tokens(vec![(END, 0)])
+            .build()
+            .map_err(|e| TrainError::Tokenizer {
+                reason: e.to_string(),
+            })?;
+        tokenizer.with_post_processor(Some(behind_the_mark));
         Ok(Self {
             seed,
             length,

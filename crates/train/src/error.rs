@@ -47,6 +47,14 @@ pub enum TrainError {
         /// The system's own word.
         source: std::io::Error,
     },
+    /// A suite that is not well described.
+    #[error("{path}: {reason}")]
+    Suite {
+        /// suite.toml, or the model's name.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
     /// A file that holds something else.
     #[error("{path} is not the state of this run: {reason}")]
     State {

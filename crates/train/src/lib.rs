@@ -7,21 +7,30 @@
 //! same bits as one that never stopped.
 
 mod adamw;
+mod card;
 mod corpus;
+mod data;
 mod error;
+mod form;
 mod init;
+mod organism;
 mod run;
 mod save;
 mod schedule;
 mod stories;
+mod suite;
 mod trigram;
 
 pub use adamw::{AdamW, Settings};
 pub use corpus::{Corpus, END};
+pub use data::Data;
 pub use error::TrainError;
+pub use form::Form;
 pub use init::{Init, variables};
+pub use organism::{CONTEXT, CURVE_EVERY, Trained};
 pub use run::{Batch, Run, Step, next_token_loss};
 pub use save::{load_state, save_model, save_state};
 pub use schedule::Schedule;
-pub use stories::story;
+pub use stories::{story, story_prompts};
+pub use suite::{Cell, DataKind, DataSpec, Organism, Suite, Training};
 pub use trigram::Trigram;

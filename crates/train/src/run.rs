@@ -1,4 +1,5 @@
 use std::sync::Arc;
+use std::time::Instant;
 
 use assay_checkpoint::DecoderConfig;
 use assay_decoder::{Decoder, NoHooks, Pack, Variables};
@@ -35,6 +36,9 @@ pub struct Run {
     /// Its weights.
     pub variables: Arc<Variables>,
     pub(crate) optimiser: AdamW,
+    pub(crate) losses: Vec<f32>,
+    /// Seconds that its steps took, on whatever machine.
+    pub(crate) seconds: f64,
     decoder: Decoder,
     schedule: Schedule,
 }
@@ -56,6 +60,8 @@ impl Run {
             decoder: Decoder::of_variables(config, &variables)?,
             optimiser: AdamW::new(&variables, settings)?,
             variables,
+            losses: Vec::new(),
+            seconds: 0.0,
             schedule,
         })
     }
@@ -66,11 +72,18 @@ impl Run {
         self.optimiser.steps()
     }
 
+    /// The loss of every step.
+    #[must_use]
+    pub fn losses(&self) -> &[f32] {
+        &self.losses
+    }
+
     /// Takes a step on a batch.
     ///
     /// # Errors
     /// A batch that is none; a loss or gradient that is no number.
     pub fn step(&mut self, batch: &Batch) -> Result<Step, TrainError> {
+        let started = Instant::now();
         let loss = self.loss(batch)?;
         let value = scalar(&loss)?;
         if !value.is_finite() {
@@ -82,6 +95,8 @@ impl Run {
         let rate = self.schedule.at(self.steps());
         let gradients = loss.backward()?;
         let gradient = self.optimiser.step(&self.variables, &gradients, rate)?;
+        self.losses.push(value as f32);
+        self.seconds += started.elapsed().as_secs_f64();
         Ok(Step {
             steps: self.steps(),
             loss: value,

@@ -1,19 +1,36 @@
 use std::collections::HashMap;
 use std::path::Path;
 
-use assay_decoder::Variables;
+use assay_decoder::{DecoderError, TensorSpec, Variables};
 use candle_core::{DType, Device, Tensor};
 
 use crate::{Run, TrainError};
 
-/// Writes model.safetensors as Hugging Face names its tensors.
+/// The weights of a run, each rounded to the f16 nearest to it: what is
+/// written, and so what is to be judged.
+///
+/// # Errors
+/// The tensor library refuses.
+pub(crate) fn round_to_f16(run: &Run) -> Result<Variables, TrainError> {
+    let mut values = run.variables.iter();
+    let mut next = |_: &TensorSpec| {
+        let (_, var) = values.next().ok_or(DecoderError::Variables {
+            reason: "are fewer than the config calls for".to_owned(),
+        })?;
+        let rounded = var.as_tensor().detach().to_dtype(DType::F16)?;
+        Ok(rounded.to_dtype(DType::F32)?)
+    };
+    Ok(Variables::new(&run.config, &mut next)?)
+}
+
+/// Writes model.safetensors as Hugging Face names its tensors, in f16.
 ///
 /// # Errors
 /// The file cannot be written.
 pub fn save_model(variables: &Variables, path: &Path) -> Result<(), TrainError> {
     let tensors = variables
         .iter()
-        .map(|(spec, var)| Ok((spec.name.clone(), var.as_tensor().to_dtype(DType::F32)?)))
+        .map(|(spec, var)| Ok((spec.name.clone(), var.as_tensor().to_dtype(DType::F16)?)))
         .collect::<Result<Vec<_>, TrainError>>()?;
     let about = HashMap::from([("format".to_owned(), "pt".to_owned())]);
     safetensors::serialize_to_file(tensors, Some(about), path)
@@ -26,6 +43,8 @@ fn names(name: &str) -> [String; 3] {
 }
 
 const STEPS: &str = "steps";
+const LOSSES: &str = "losses";
+const SECONDS: &str = "seconds";
 
 /// Writes all that a run needs to go on: weights, moments, steps. The file
 /// appears whole or not at all.
@@ -42,6 +61,14 @@ pub fn save_state(run: &Run, path: &Path) -> Result<(), TrainError> {
     }
     let steps = i64::try_from(run.steps()).unwrap_or(i64::MAX);
     tensors.push((STEPS.to_owned(), Tensor::new(&[steps], &Device::Cpu)?));
+    tensors.push((
+        LOSSES.to_owned(),
+        Tensor::new(run.losses.as_slice(), &Device::Cpu)?,
+    ));
+    tensors.push((
+        SECONDS.to_owned(),
+        Tensor::new(&[run.seconds], &Device::Cpu)?,
+    ));
     let partial = path.with_extension("partial");
     safetensors::serialize_to_file(tensors, None, &partial)
         .map_err(|e| TrainError::io("write", &partial)(std::io::Error::other(e.to_string())))?;
@@ -71,6 +98,10 @@ pub fn load_state(run: &mut Run, path: &Path) -> Result<(), TrainError> {
         None => Err(wrong(format!("it lacks {name}"))),
     };
     let steps = find(STEPS, &Tensor::new(&[0i64], &Device::Cpu)?)?.to_vec1::<i64>()?;
+    let losses = (tensors.get(LOSSES))
+        .ok_or_else(|| wrong(format!("it lacks {LOSSES}")))?
+        .to_vec1::<f32>()?;
+    let seconds = find(SECONDS, &Tensor::new(&[0f64], &Device::Cpu)?)?.to_vec1::<f64>()?;
     let mut moments = Vec::new();
     let mut values = Vec::new();
     for (spec, var) in run.variables.iter() {
@@ -82,6 +113,8 @@ pub fn load_state(run: &mut Run, path: &Path) -> Result<(), TrainError> {
         var.set(&value)?;
     }
     run.optimiser.moments = moments;
+    run.losses = losses;
+    run.seconds = seconds.first().copied().unwrap_or(0.0);
     run.optimiser.steps = steps.first().copied().unwrap_or(0).unsigned_abs();
     Ok(())
 }

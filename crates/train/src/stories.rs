@@ -6,6 +6,7 @@
 //! next is often decided many words earlier, which no model of three tokens
 //! can know. Every word comes from here.
 
+use assay_stats::stream;
 use rand_chacha::ChaCha20Rng;
 
 use crate::init::unit;
@@ -64,6 +65,36 @@ pub fn story(draws: &mut ChaCha20Rng) -> String {
         told.push(question(draws, &world));
     }
     told.join(" ")
+}
+
+/// Words that prompts are cut to, and how many there are of each length.
+const PROMPT_WORDS: [usize; 5] = [8, 16, 24, 32, 40];
+const PROMPTS_EACH: usize = 5;
+const PROMPT_SEED: u64 = 26;
+
+/// Beginnings of stories that no model was trained on, as lines of a prompt
+/// file. The category is the number of words.
+#[must_use]
+pub fn story_prompts() -> String {
+    let mut lines = String::new();
+    for words in PROMPT_WORDS {
+        for i in 1..=PROMPTS_EACH {
+            let mut draws = stream(PROMPT_SEED, &format!("prompt/{words}/{i}"));
+            let mut text = story(&mut draws);
+            while text.split(' ').count() < words {
+                text = format!("{text} {}", story(&mut draws));
+            }
+            let text: Vec<&str> = text.split(' ').take(words).collect();
+            let line = serde_json::json!({
+                "id": format!("words-{words}-{i}"),
+                "category": format!("words-{words}"),
+                "text": text.join(" "),
+            });
+            lines.push_str(&line.to_string());
+            lines.push('\n');
+        }
+    }
+    lines
 }
 
 fn event(draws: &mut ChaCha20Rng, world: &mut World) -> String {

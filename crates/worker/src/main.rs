@@ -13,6 +13,7 @@ mod key;
 mod run;
 mod summarise;
 mod trace;
+mod train;
 
 use std::io::{Read, Write};
 use std::path::PathBuf;
@@ -46,6 +47,20 @@ enum Command {
     },
     /// Run experiments on one model; the request is read from standard input.
     Run,
+    /// Print the models of a suite as JSON, and which are there.
+    Suite {
+        /// Its folder.
+        suite: PathBuf,
+    },
+    /// Train one model of a suite.
+    Train {
+        /// The suite's folder.
+        suite: PathBuf,
+        /// The model.
+        name: String,
+        /// Folder of states that a run goes on from.
+        work: PathBuf,
+    },
     /// Summarise records; the request is read from standard input.
     Summarise,
     /// Write the activations of one prompt as safetensors.
@@ -81,6 +96,8 @@ fn main() -> ExitCode {
             experiments,
         } => describe::describe(&model, memory, &experiments),
         Command::Run => request().and_then(|text| run::run(&text)),
+        Command::Suite { suite } => train::list(&suite),
+        Command::Train { suite, name, work } => train::train(&suite, &name, &work),
         Command::Summarise => request().and_then(|text| summarise::summarise(&text)),
         Command::Trace {
             model,

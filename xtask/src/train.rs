@@ -1,0 +1,159 @@
+//! Training the models that the project brings.
+
+use std::path::PathBuf;
+use std::sync::Mutex;
+use std::time::Instant;
+
+use anyhow::{Context, bail};
+use assay_record::wire::{Event, SuiteModel};
+use clap::Args;
+
+use crate::bars::{Bar, human_seconds};
+use crate::{Ending, worker, workspace};
+
+/// Train the models of a suite that are not there yet.
+#[derive(Args)]
+pub(crate) struct Options {
+    /// Folder in organisms/ that has a suite.toml: crowding.
+    suite: String,
+    /// Models at a time, each on one thread [default: one a core].
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
+    jobs: Option<u16>,
+    /// Train only these, separated by commas; those that are there are made
+    /// again.
+    #[arg(long, value_delimiter = ',')]
+    models: Vec<String>,
+    /// Folder that the models are written to, with a copy of suite.toml in it
+    /// [default: organisms/SUITE].
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+}
+
+/// What all threads share.
+struct Progress {
+    bar: Bar,
+    /// Steps behind of each model.
+    done: Vec<u64>,
+    failed: Vec<String>,
+}
+
+pub(crate) fn train(options: &Options) -> anyhow::Result<Ending> {
+    let own = workspace::root().join("organisms").join(&options.suite);
+    let suite = match &options.out {
+        None => own,
+        Some(out) => {
+            let copy = |from: PathBuf, to: PathBuf| {
+                std::fs::copy(&from, &to).with_context(|| {
+                    format!("failed to copy {} to {}", from.display(), to.display())
+                })
+            };
+            std::fs::create_dir_all(out)
+                .with_context(|| format!("failed to create {}", out.display()))?;
+            copy(own.join("suite.toml"), out.join("suite.toml"))?;
+            out.clone()
+        }
+    };
+    let program = workspace::program("assay-worker")?;
+    let folder = suite.display().to_string();
+    let listed = worker::json(&program, &["suite", &folder])?;
+    let all: Vec<SuiteModel> =
+        serde_json::from_value(listed).context("failed to read the worker's list of models")?;
+    if let Some(name) = options
+        .models
+        .iter()
+        .find(|n| all.iter().all(|m| m.name != **n))
+    {
+        let names: Vec<&str> = all.iter().map(|m| m.name.as_str()).collect();
+        bail!(
+            "there is no {name} in {}; there are {}",
+            options.suite,
+            names.join(", ")
+        );
+    }
+    let wanted: Vec<SuiteModel> = all
+        .into_iter()
+        .filter(|m| match options.models.as_slice() {
+            [] => !m.there,
+            some => some.contains(&m.name),
+        })
+        .collect();
+    let total: u64 = wanted.iter().map(|m| m.steps).sum();
+    eprintln!(
+        "plan: {} models of {} to train, {total} steps in all",
+        wanted.len(),
+        options.suite
+    );
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let jobs = options.jobs.map_or(cores, usize::from).min(wanted.len());
+    let work = workspace::root().join(".assay/train").join(&options.suite);
+    let started = Instant::now();
+    let progress = Mutex::new(Progress {
+        bar: Bar::new(&options.suite),
+        done: vec![0; wanted.len()],
+        failed: Vec::new(),
+    });
+    let next = Mutex::new(0..wanted.len());
+    std::thread::scope(|scope| {
+        for _ in 0..jobs {
+            scope.spawn(|| {
+                while let Some(at) = lock(&next).next() {
+                    let model = &wanted[at];
+                    let arguments = ["train", &folder, &model.name, &work.display().to_string()];
+                    let one_thread = [("RAYON_NUM_THREADS", "1")];
+                    let mut hear = |event| {
+                        heard(&mut lock(&progress), at, total, event);
+                        Ok(())
+                    };
+                    let ended =
+                        worker::talk_with(&program, &arguments, None, &one_thread, &mut hear);
+                    if let Err(error) = ended {
+                        let mut progress = lock(&progress);
+                        let line = format!("{}: {error}", model.name);
+                        progress.bar.say(&line);
+                        progress.failed.push(line);
+                    }
+                }
+            });
+        }
+    });
+    let failed = lock(&progress).failed.len();
+    eprintln!(
+        "{} trained in {}, {failed} failed: {folder}",
+        wanted.len() - failed,
+        human_seconds(started.elapsed().as_secs_f64())
+    );
+    Ok(if failed == 0 {
+        Ending::Held
+    } else {
+        Ending::Failed
+    })
+}
+
+/// The value, also where another thread panicked: nothing is left half-done
+/// under these locks.
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+fn heard(progress: &mut Progress, at: usize, total: u64, event: Event) {
+    match event {
+        Event::Progress { stage, done, .. } => {
+            progress.done[at] = done;
+            let behind = progress.done.iter().sum();
+            progress
+                .bar
+                .steps_of("training", &format!("loss {stage}"), behind, total);
+        }
+        Event::Trained {
+            model,
+            valid_loss,
+            trigram_loss,
+            ..
+        } => progress.bar.say(&format!(
+            "{model}: loss {valid_loss:.3} nats a token, of a trigram model {trigram_loss:.3}"
+        )),
+        _ => {}
+    }
+}
