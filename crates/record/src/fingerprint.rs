@@ -5,13 +5,14 @@ use sha2::{Digest, Sha256};
 use crate::RecordError;
 
 /// Crates whose sources decide what an experiment measures.
-pub const NUMERIC_CRATES: [&str; 6] = [
+pub const NUMERIC_CRATES: [&str; 7] = [
     "hook-site",
     "checkpoint",
     "decoder",
     "trace",
     "geometry",
     "problems",
+    "train",
 ];
 
 /// Locked libraries that decide what an experiment measures.

@@ -291,12 +291,16 @@ fn resolve_local(path: &Path) -> Result<ResolvedModel, SourceError> {
         .canonicalize()
         .map_err(|source| SourceError::read(path, source))?;
     let full = file_name(&absolute);
-    let name = full.strip_suffix(".gguf").unwrap_or(&full).to_owned();
+    let full = full.strip_suffix(".gguf").unwrap_or(&full);
+    // A folder "name@step10" is a checkpoint of the training of "name".
+    let (name, revision) = full.split_once('@').unwrap_or((full, "local"));
+    let name = name.to_owned();
     check_name("model", &name)?;
+    check_name("revision", revision)?;
     Ok(ResolvedModel {
         family: name.clone(),
         name,
-        revision: "local".to_owned(),
+        revision: revision.to_owned(),
         resolved: "local".to_owned(),
         origin: Origin::Local,
         files,

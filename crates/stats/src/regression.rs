@@ -1,8 +1,8 @@
 //! Ordinary least squares with an intercept.
 
 use crate::check;
-use crate::distribution::t_two_sided_p;
-use crate::{StatsError, describe};
+use crate::distribution::{t_critical, t_two_sided_p};
+use crate::{Interval, StatsError, describe};
 use nalgebra::{DMatrix, DVector};
 
 /// One fitted coefficient and the t-test of whether it is zero.
@@ -16,6 +16,19 @@ pub struct Coefficient {
     pub t: f64,
     /// Two-sided p-value on n - k - 1 degrees of freedom.
     pub p: f64,
+}
+
+impl Coefficient {
+    /// The interval at `level` on `df` degrees of freedom:
+    /// estimate ± t · standard error.
+    #[must_use]
+    pub fn interval(&self, level: f64, df: usize) -> Interval {
+        let half = t_critical(level, df as f64) * self.standard_error;
+        Interval {
+            low: self.estimate - half,
+            high: self.estimate + half,
+        }
+    }
 }
 
 /// A least-squares fit of y on an intercept and k predictors, n observations.

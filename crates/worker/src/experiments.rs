@@ -9,6 +9,7 @@ use assay_record::{ExperimentSpec, PromptFile, PromptFormat, PromptSet};
 const EXPERIMENTS: &[&dyn Experiment] = &[
     &ard_z::ArdZ,
     &bridge::LanguageBridge,
+    &crowding_trained::CrowdingTrained,
     &decoder_parity::DecoderParity,
     &h25_gain::H25Gain,
     &pythia_anomaly::PythiaAnomaly,
