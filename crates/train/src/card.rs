@@ -68,6 +68,28 @@ pub(crate) fn card(trained: &Trained, seconds: f64) -> String {
     for (name, value) in rows {
         let _ = writeln!(text, "| {name} | {value} |");
     }
+    if !trained.exact.is_empty() {
+        let _ = writeln!(
+            text,
+            "\n| held-out problems | number | answered exactly |\n|---|---|---|"
+        );
+        for (of, (n, share)) in &trained.exact {
+            let _ = writeln!(text, "| {of} | {n} | {:.1} % |", 100.0 * share);
+        }
+    }
+    if let (Some(of), Some([inside, outside])) = (&recipe.interchange, trained.swapped) {
+        let _ = writeln!(
+            text,
+            "\nIt was trained to hold the number that is the answer in {} dimensions of the input\n\
+             of block {} (`subspace.json`). Of held-out swaps with another problem, {:.1} %\n\
+             inside change the number as they should and nothing else, and {:.1} % outside\n\
+             change how it is written and nothing else.",
+            of.dimensions,
+            of.block,
+            100.0 * inside,
+            100.0 * outside
+        );
+    }
     let _ = writeln!(
         text,
         "\nWeights are the nearest f16 of what was trained in f32. `training.json` holds\n\

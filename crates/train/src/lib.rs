@@ -7,12 +7,14 @@
 //! same bits as one that never stopped.
 
 mod adamw;
+mod arithmetic;
 mod card;
 mod corpus;
 mod data;
 mod error;
 mod form;
 mod init;
+mod interchange;
 mod organism;
 mod run;
 mod save;
@@ -22,11 +24,12 @@ mod suite;
 mod trigram;
 
 pub use adamw::{AdamW, Settings};
-pub use corpus::{Corpus, END};
+pub use corpus::{Answer, Corpus, END, Numeral, Sequence};
 pub use data::Data;
 pub use error::TrainError;
 pub use form::Form;
 pub use init::{Init, variables};
+pub use interchange::{HeldSubspace, Interchange, InterchangeSpec, Swap};
 pub use organism::{CONTEXT, CURVE_EVERY, Trained};
 pub use run::{Batch, Run, Step, next_token_loss};
 pub use save::{load_state, save_model, save_state};

@@ -1,18 +1,21 @@
 //! From a recipe to a model's folder.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use assay_checkpoint::{DecoderConfig, parse_hf_config};
-use assay_decoder::{Decoder, Variables};
-use candle_core::DType;
+use assay_decoder::{Decoder, NoHooks, Pack, Variables};
+use candle_core::{D, DType};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::card::card;
+use crate::interchange::{HELD, HeldSubspace};
 use crate::save::{load_state, round_to_f16, save_model, save_state};
 use crate::{
-    Data, Init, Organism, Run, Schedule, Settings, TrainError, next_token_loss, variables,
+    Data, Init, Interchange, Organism, Run, Schedule, Sequence, Settings, TrainError,
+    next_token_loss, variables,
 };
 
 /// Steps between two saved states.
@@ -46,6 +49,14 @@ pub struct Trained {
     pub valid_loss: f64,
     /// Loss on the same sequences of a trigram model of the same text.
     pub trigram_loss: f64,
+    /// Of held-out problems, by kind and language: how many there are, and the
+    /// share that is answered exactly.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub exact: BTreeMap<String, (u64, f64)>,
+    /// Shares of held-out swaps inside the subspace and outside of it after
+    /// which the answer is the one that is to follow.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub swapped: Option<[f64; 2]>,
     /// SHA-256 of the weights' bytes as they are written, in the decoder's
     /// order.
     pub weights_sha256: String,
@@ -105,12 +116,16 @@ impl Organism {
             steps: of.steps,
             floor: of.floor,
         };
-        Run::new(
-            &config,
-            variables(&config, &self.init())?,
-            settings,
-            schedule,
-        )
+        let variables = variables(&config, &self.init())?;
+        let run = Run::new(&config, variables, settings, schedule)?;
+        Ok(run.with_interchange(self.interchange()?))
+    }
+
+    /// The subspace that is to hold its answers.
+    fn interchange(&self) -> Result<Option<Interchange>, TrainError> {
+        let of = self.interchange.as_ref();
+        of.map(|spec| Interchange::new(spec, self.d_model, DType::F32))
+            .transpose()
     }
 
     /// Is `folder` this recipe's model?
@@ -193,10 +208,17 @@ impl Organism {
             trigram_loss: data
                 .corpus()
                 .trigram_loss(TRIGRAM_SEQUENCES, self.data.valid)?,
+            exact: exact(
+                &decoder,
+                &data.corpus().sequences("valid", 0..self.data.valid)?,
+            )?,
+            swapped: (self.interchange()?)
+                .map(|i| i.accuracy(&decoder, &valid))
+                .transpose()?,
             weights_sha256: hash(&rounded)?,
         };
         save_model(&rounded, &partial.join("model.safetensors"))?;
-        let files = [
+        let mut files = vec![
             ("config.json", json(&text, folder)?),
             ("tokenizer.json", data.corpus().tokenizer_json()?),
             (
@@ -214,6 +236,10 @@ impl Organism {
             ("training.json", json(&trained, folder)?),
             ("README.md", card(&trained, run.seconds)),
         ];
+        if let Some(of) = &self.interchange {
+            let held = HeldSubspace::new(of, self.d_model)?;
+            files.push((HELD, json(&held, folder)?));
+        }
         for (name, text) in files {
             let path = partial.join(name);
             std::fs::write(&path, text).map_err(TrainError::io("write", &path))?;
@@ -225,6 +251,36 @@ impl Organism {
         std::fs::rename(&partial, folder).map_err(TrainError::io("rename to", folder))?;
         Ok(trained)
     }
+}
+
+/// How many answers of each kind there are, and the share of which every token
+/// is the most likely one after what stands before it.
+fn exact(
+    decoder: &Decoder,
+    sequences: &[Sequence],
+) -> Result<BTreeMap<String, (u64, f64)>, TrainError> {
+    let mut all: BTreeMap<String, (u64, f64)> = BTreeMap::new();
+    for some in sequences.chunks(64) {
+        let ids: Vec<Vec<u32>> = some.iter().map(|s| s.ids.clone()).collect();
+        let pack = Pack::new(&ids)?;
+        let x = decoder.embed(&pack, &mut NoHooks)?;
+        let layers = decoder.config().n_layers;
+        let x = decoder.run_blocks(&pack, 0..layers, &x, &mut NoHooks)?;
+        let likely = decoder.logits(&x)?.argmax(D::Minus1)?.to_vec1::<u32>()?;
+        for (sequence, segment) in some.iter().zip(pack.segments()) {
+            for answer in &sequence.answers {
+                let right = (answer.tokens.clone())
+                    .all(|at| likely[segment.start + at - 1] == sequence.ids[at]);
+                let (n, share) = all.entry(answer.of.clone()).or_default();
+                *n += 1;
+                *share += f64::from(u8::from(right));
+            }
+        }
+    }
+    for (n, share) in all.values_mut() {
+        *share /= *n as f64;
+    }
+    Ok(all)
 }
 
 fn json(value: &impl Serialize, folder: &Path) -> Result<String, TrainError> {

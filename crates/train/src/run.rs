@@ -5,7 +5,8 @@ use assay_checkpoint::DecoderConfig;
 use assay_decoder::{Decoder, NoHooks, Pack, Variables};
 use candle_core::{D, DType, Tensor};
 
-use crate::{AdamW, Schedule, Settings, TrainError};
+use crate::interchange::bases;
+use crate::{AdamW, Interchange, Schedule, Settings, Swap, TrainError};
 
 /// Sequences of token ids, and of each position whether its prediction counts.
 pub struct Batch {
@@ -14,6 +15,9 @@ pub struct Batch {
     /// As long as `ids` less one token each: entry t says whether the
     /// prediction of token t + 1 is part of the loss. Empty: all of them.
     pub counts: Vec<Vec<bool>>,
+    /// What an [`Interchange`] puts from one sequence into another; of a run
+    /// without one, nothing is asked.
+    pub swaps: Vec<Swap>,
 }
 
 /// What a step did.
@@ -41,6 +45,7 @@ pub struct Run {
     pub(crate) seconds: f64,
     decoder: Decoder,
     schedule: Schedule,
+    interchange: Option<Interchange>,
 }
 
 impl Run {
@@ -63,7 +68,15 @@ impl Run {
             losses: Vec::new(),
             seconds: 0.0,
             schedule,
+            interchange: None,
         })
+    }
+
+    /// The same with a subspace that is to hold the answers.
+    #[must_use]
+    pub fn with_interchange(mut self, interchange: Option<Interchange>) -> Self {
+        self.interchange = interchange;
+        self
     }
 
     /// Steps taken.
@@ -105,12 +118,93 @@ impl Run {
         })
     }
 
-    /// Mean loss of a batch in nats a token, a scalar with its graph.
+    /// Mean loss of a batch in nats a token, and that of its swaps: a scalar
+    /// with its graph.
     ///
     /// # Errors
     /// A batch that is none.
     pub fn loss(&self, batch: &Batch) -> Result<Tensor, TrainError> {
-        next_token_loss(&self.decoder, batch)
+        let Some(interchange) = &self.interchange else {
+            return next_token_loss(&self.decoder, batch);
+        };
+        let read = Read::new(batch)?;
+        let layers = self.config.n_layers;
+        let hooks = &mut NoHooks;
+        let x = self.decoder.embed(&read.pack, hooks)?;
+        let block = interchange.block;
+        let x = self.decoder.run_blocks(&read.pack, 0..block, &x, hooks)?;
+        let patched = interchange.put(&x, &read.pack, &batch.swaps)?;
+        let ends = |x: &Tensor| {
+            self.decoder
+                .run_blocks(&read.pack, block..layers, x, &mut NoHooks)
+        };
+        let loss = read.loss(&self.decoder, &ends(&x)?)?;
+        let Some(patched) = patched else {
+            return Ok(loss);
+        };
+        let (rows, targets) = bases(&read.pack, &batch.swaps);
+        let rows = Tensor::new(rows, loss.device())?;
+        let swapped = ends(&patched)?.index_select(&rows, 0)?;
+        let swapped = cross_entropy(&self.decoder, &swapped, targets)?;
+        Ok((loss + (swapped * interchange.weight)?)?)
+    }
+}
+
+/// A batch as a pass reads it.
+struct Read {
+    pack: Pack,
+    targets: Vec<u32>,
+    /// Rows whose predictions count, if not all do.
+    kept: Option<Vec<u32>>,
+}
+
+impl Read {
+    fn new(batch: &Batch) -> Result<Self, TrainError> {
+        let wrong = |reason: String| TrainError::Batch { reason };
+        let inputs: Vec<Vec<u32>> = (batch.ids.iter())
+            .map(|ids| {
+                ids.split_last()
+                    .map_or_else(Vec::new, |(_, all)| all.to_vec())
+            })
+            .collect();
+        if let Some(i) = inputs.iter().position(Vec::is_empty) {
+            return Err(wrong(format!(
+                "holds sequence {i} of fewer than two tokens"
+            )));
+        }
+        let targets: Vec<u32> = (batch.ids.iter())
+            .flat_map(|ids| ids.iter().skip(1).copied())
+            .collect();
+        let marked = batch.counts.iter().map(Vec::len).sum::<usize>();
+        if marked != 0 && marked != targets.len() {
+            return Err(wrong(format!(
+                "has {} predictions and {marked} marks of what counts",
+                targets.len()
+            )));
+        }
+        let kept = (marked != 0).then(|| {
+            let marks = batch.counts.iter().flatten().zip(0u32..);
+            marks.filter(|(m, _)| **m).map(|(_, i)| i).collect()
+        });
+        let none = |kept: &Vec<u32>| kept.is_empty();
+        if targets.is_empty() || kept.as_ref().is_some_and(none) {
+            return Err(wrong("has no prediction that counts".to_owned()));
+        }
+        Ok(Self {
+            pack: Pack::new(&inputs)?,
+            targets,
+            kept,
+        })
+    }
+
+    /// The loss from what leaves the last block, [tokens, d_model].
+    fn loss(&self, decoder: &Decoder, x: &Tensor) -> Result<Tensor, TrainError> {
+        let Some(kept) = &self.kept else {
+            return cross_entropy(decoder, x, self.targets.clone());
+        };
+        let rows = Tensor::new(kept.as_slice(), x.device())?;
+        let targets = kept.iter().map(|i| self.targets[*i as usize]).collect();
+        cross_entropy(decoder, &x.index_select(&rows, 0)?, targets)
     }
 }
 
@@ -121,50 +215,15 @@ impl Run {
 /// A sequence of fewer than two tokens, marks of another length than the ids,
 /// no position that counts; whatever a pass can say.
 pub fn next_token_loss(decoder: &Decoder, batch: &Batch) -> Result<Tensor, TrainError> {
-    let wrong = |reason: String| TrainError::Batch { reason };
-    let inputs: Vec<Vec<u32>> = (batch.ids.iter())
-        .map(|ids| {
-            ids.split_last()
-                .map_or_else(Vec::new, |(_, all)| all.to_vec())
-        })
-        .collect();
-    if let Some(i) = inputs.iter().position(Vec::is_empty) {
-        return Err(wrong(format!(
-            "holds sequence {i} of fewer than two tokens"
-        )));
-    }
-    let targets: Vec<u32> = batch
-        .ids
-        .iter()
-        .flat_map(|ids| ids.iter().skip(1).copied())
-        .collect();
-    let marked = batch.counts.iter().map(Vec::len).sum::<usize>();
-    if marked != 0 && marked != targets.len() {
-        return Err(wrong(format!(
-            "has {} predictions and {marked} marks of what counts",
-            targets.len()
-        )));
-    }
-    let pack = Pack::new(&inputs)?;
-    let x = decoder.embed(&pack, &mut NoHooks)?;
-    let x = decoder.run_blocks(&pack, 0..decoder.config().n_layers, &x, &mut NoHooks)?;
-    let (x, targets) = if marked == 0 {
-        (x, targets)
-    } else {
-        let marks = batch.counts.iter().flatten();
-        let kept: Vec<u32> = marks
-            .zip(0u32..)
-            .filter(|(m, _)| **m)
-            .map(|(_, i)| i)
-            .collect();
-        let rows = Tensor::new(kept.as_slice(), x.device())?;
-        let targets = kept.iter().map(|i| targets[*i as usize]).collect();
-        (x.index_select(&rows, 0)?, targets)
-    };
-    if targets.is_empty() {
-        return Err(wrong("has no prediction that counts".to_owned()));
-    }
-    let logits = decoder.logits(&x)?;
+    let read = Read::new(batch)?;
+    let x = decoder.embed(&read.pack, &mut NoHooks)?;
+    let x = decoder.run_blocks(&read.pack, 0..decoder.config().n_layers, &x, &mut NoHooks)?;
+    read.loss(decoder, &x)
+}
+
+/// Mean of -log p(target) over rows of the residual stream, [n, d_model].
+fn cross_entropy(decoder: &Decoder, x: &Tensor, targets: Vec<u32>) -> Result<Tensor, TrainError> {
+    let logits = decoder.logits(x)?;
     let n = targets.len();
     let targets = Tensor::from_vec(targets, (n, 1), logits.device())?;
     let max = logits.detach().max_keepdim(D::Minus1)?;

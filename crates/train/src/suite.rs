@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Form, TrainError};
+use crate::{Form, InterchangeSpec, TrainError};
 
 /// suite.toml. Unknown keys are errors.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -49,6 +49,8 @@ pub struct DataSpec {
 pub enum DataKind {
     /// [`crate::story`]s end to end.
     Stories,
+    /// Small problems in Chinese and English.
+    Problems,
 }
 
 /// How models are trained.
@@ -90,6 +92,9 @@ pub struct Cell {
     /// learn but how frequent a token is?
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub shuffled: bool,
+    /// Is it trained to hold the answers in a subspace?
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub interchange: Option<InterchangeSpec>,
     /// Steps after which the first seed's model is kept, beside the last.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub keep: Vec<u64>,
@@ -111,6 +116,9 @@ pub struct Organism {
     pub architecture: Form,
     /// Is there nothing to learn but frequencies?
     pub shuffled: bool,
+    /// Is it trained to hold the answers in a subspace?
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub interchange: Option<InterchangeSpec>,
     /// Steps after which it is kept, beside the last.
     pub keep: Vec<u64>,
     /// What it is trained on.
@@ -176,6 +184,14 @@ impl Suite {
                     cell.name
                 )));
             }
+            if let Some(of) = &cell.interchange
+                && !((1..suite.d_model).contains(&of.dimensions) && of.block < layers)
+            {
+                return Err(wrong(format!(
+                    "cell {} interchanges {} dimensions before block {}; it has {} and {layers} blocks",
+                    cell.name, of.dimensions, of.block, suite.d_model
+                )));
+            }
         }
         Ok(suite)
     }
@@ -191,6 +207,7 @@ impl Suite {
                 d_model: self.d_model,
                 architecture: cell.form.clone(),
                 shuffled: cell.shuffled,
+                interchange: cell.interchange.clone(),
                 keep: if i == 0 {
                     cell.keep.clone()
                 } else {

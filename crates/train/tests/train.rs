@@ -6,7 +6,8 @@ use std::path::Path;
 
 use assay_checkpoint::{DecoderConfig, parse_hf_config};
 use assay_train::{
-    Batch, Init, Run, Schedule, Settings, TrainError, load_state, save_model, save_state, variables,
+    Batch, Init, Interchange, InterchangeSpec, Run, Schedule, Settings, Swap, TrainError,
+    load_state, save_model, save_state, variables,
 };
 use candle_core::{DType, Device, Tensor};
 
@@ -22,13 +23,24 @@ const GPT2: &str = r#"{"model_type": "gpt2", "architectures": ["GPT2LMHeadModel"
     "n_embd": 16, "n_layer": 2, "n_head": 4, "n_positions": 64, "vocab_size": 23,
     "activation_function": "gelu_new", "layer_norm_epsilon": 1e-5}"#;
 
+const QWEN2: &str = r#"{"model_type": "qwen2", "architectures": ["Qwen2ForCausalLM"],
+    "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2,
+    "intermediate_size": 32, "vocab_size": 23, "max_position_embeddings": 64, "hidden_act": "silu",
+    "rms_norm_eps": 1e-6, "tie_word_embeddings": true}"#;
+
 fn config(text: &str) -> DecoderConfig {
     parse_hf_config(text, Path::new("config.json")).unwrap()
 }
 
 fn configs() -> Vec<DecoderConfig> {
     let neox = |parallel: &str| config(&NEOX.replace("PARALLEL", parallel));
-    vec![neox("true"), neox("false"), config(LLAMA), config(GPT2)]
+    vec![
+        neox("true"),
+        neox("false"),
+        config(LLAMA),
+        config(GPT2),
+        config(QWEN2),
+    ]
 }
 
 const SETTINGS: Settings = Settings {
@@ -66,6 +78,7 @@ fn batch(step: u32) -> Batch {
     Batch {
         ids: vec![row(step, 9), row(step * 5 + 2, 7), row(step * 3 + 1, 9)],
         counts: Vec::new(),
+        swaps: Vec::new(),
     }
 }
 
@@ -82,6 +95,35 @@ fn take_steps(run: &mut Run, steps: std::ops::Range<u32>) {
 
 /// In f64 a step of 1e-6 leaves about 1e-10 of rounding; a part of a gradient
 /// that is missing changes its slope by far more than a hundred-thousandth.
+fn check_gradients(run: &Run, batch: &Batch, name: &str) {
+    let gradients = run.loss(batch).unwrap().backward().unwrap();
+    for (spec, var) in run.variables.iter() {
+        let gradient = gradients
+            .get(var)
+            .unwrap_or_else(|| panic!("{}", spec.name));
+        let dot = |a: &Tensor, b: &Tensor| -> f64 {
+            (a * b).unwrap().sum_all().unwrap().to_scalar().unwrap()
+        };
+        let length = dot(gradient, gradient).sqrt();
+        assert!(length > 0.0, "{name}: {}", spec.name);
+        let wave: Vec<f64> = (0..gradient.elem_count())
+            .map(|i| (1.0 + 7.3 * i as f64).sin())
+            .collect();
+        let wave = Tensor::from_vec(wave, gradient.dims(), &Device::Cpu).unwrap();
+        let towards = ((gradient / length).unwrap() + (wave * 0.1).unwrap()).unwrap();
+        let before = var.as_tensor().copy().unwrap();
+        let moved = |step: f64| {
+            var.set(&(&before + (&towards * step).unwrap()).unwrap())
+                .unwrap();
+            value(run, batch)
+        };
+        let slope = (moved(1e-6) - moved(-1e-6)) / 2e-6;
+        moved(0.0);
+        let error = (slope - dot(gradient, &towards)).abs() / length;
+        assert!(error < 1e-5, "{name}: {} is off by {error:e}", spec.name);
+    }
+}
+
 #[test]
 fn every_parameter_has_the_gradient_of_finite_differences() {
     for config in configs() {
@@ -93,38 +135,57 @@ fn every_parameter_has_the_gradient_of_finite_differences() {
             .map(|ids| vec![true; ids.len() - 1])
             .collect();
         batch.counts[0][3] = false;
-        let gradients = run.loss(&batch).unwrap().backward().unwrap();
-        for (spec, var) in run.variables.iter() {
-            let gradient = gradients
-                .get(var)
-                .unwrap_or_else(|| panic!("{}", spec.name));
-            let dot = |a: &Tensor, b: &Tensor| -> f64 {
-                (a * b).unwrap().sum_all().unwrap().to_scalar().unwrap()
-            };
-            let length = dot(gradient, gradient).sqrt();
-            assert!(length > 0.0, "{}: {}", config.model_type, spec.name);
-            let wave: Vec<f64> = (0..gradient.elem_count())
-                .map(|i| (1.0 + 7.3 * i as f64).sin())
-                .collect();
-            let wave = Tensor::from_vec(wave, gradient.dims(), &Device::Cpu).unwrap();
-            let towards = ((gradient / length).unwrap() + (wave * 0.1).unwrap()).unwrap();
-            let before = var.as_tensor().copy().unwrap();
-            let moved = |step: f64| {
-                var.set(&(&before + (&towards * step).unwrap()).unwrap())
-                    .unwrap();
-                value(&run, &batch)
-            };
-            let slope = (moved(1e-6) - moved(-1e-6)) / 2e-6;
-            moved(0.0);
-            let error = (slope - dot(gradient, &towards)).abs() / length;
-            assert!(
-                error < 1e-5,
-                "{}: {} is off by {error:e}",
-                config.model_type,
-                spec.name
-            );
-        }
+        check_gradients(&run, &batch, &config.model_type);
     }
+}
+
+/// Both kinds of swaps, between positions of several sequences.
+#[test]
+fn swaps_have_the_gradient_of_finite_differences() {
+    let config = config(LLAMA);
+    let of = InterchangeSpec {
+        dimensions: 5,
+        block: 1,
+        weight: 0.7,
+        seed: 9,
+    };
+    let interchange = Interchange::new(&of, config.d_model, DType::F64).unwrap();
+    let plain = run_of(&config, DType::F64);
+    let run = run_of(&config, DType::F64).with_interchange(Some(interchange));
+    let mut batch = batch(1);
+    let swap = |base, source, inside, target| Swap {
+        base,
+        source,
+        inside,
+        target,
+    };
+    batch.swaps = vec![
+        swap((0, 5), (1, 3), true, 4),
+        swap((2, 2), (0, 6), false, 11),
+    ];
+    assert!((value(&run, &batch) - value(&plain, &batch)).abs() > 0.1);
+    check_gradients(&run, &batch, "swaps");
+    // Both parts of a position's own residual stream change nothing.
+    batch.swaps = vec![
+        swap((0, 5), (0, 5), true, 4),
+        swap((0, 6), (0, 6), false, 4),
+    ];
+    let own = value(&run, &batch);
+    let ids = batch.ids[0].clone();
+    let at = |position: usize| {
+        let mut counts = vec![false; ids.len() - 1];
+        counts[position] = true;
+        let mut ids = ids.clone();
+        ids[position + 1] = 4;
+        let one = Batch {
+            ids: vec![ids],
+            counts: vec![counts],
+            swaps: Vec::new(),
+        };
+        value(&plain, &one)
+    };
+    let expected = value(&plain, &batch) + 0.7 * (at(5) + at(6)) / 2.0;
+    assert!((own - expected).abs() < 1e-12, "{own}, {expected}");
 }
 
 fn bytes(run: &Run) -> Vec<Vec<f32>> {
@@ -166,10 +227,16 @@ fn a_saved_model_is_the_model() {
         NEOX.replace("PARALLEL", "false"),
         LLAMA.to_owned(),
         GPT2.to_owned(),
+        QWEN2.to_owned(),
     ]) {
         let folder = tempfile::tempdir().unwrap();
         let mut run = run_of(config, DType::F32);
         take_steps(&mut run, 0..5);
+        // What is written is the nearest f16.
+        for (_, var) in run.variables.iter() {
+            let rounded = var.as_tensor().to_dtype(DType::F16).unwrap();
+            var.set(&rounded.to_dtype(DType::F32).unwrap()).unwrap();
+        }
         std::fs::write(folder.path().join("config.json"), text).unwrap();
         save_model(&run.variables, &folder.path().join("model.safetensors")).unwrap();
         let checkpoint = assay_checkpoint::Checkpoint::open(folder.path()).unwrap();
@@ -193,7 +260,11 @@ fn what_cannot_be_trained_is_said() {
         assert!(matches!(error, TrainError::Batch { .. }));
         assert!(error.to_string().contains(words), "{error}");
     };
-    let of = |ids: Vec<Vec<u32>>, counts| Batch { ids, counts };
+    let of = |ids: Vec<Vec<u32>>, counts| Batch {
+        ids,
+        counts,
+        swaps: Vec::new(),
+    };
     check(
         of(vec![vec![1, 2], vec![3]], vec![]),
         "sequence 1 of fewer than two",
