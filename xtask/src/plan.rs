@@ -6,7 +6,9 @@ use std::path::Path;
 
 use anyhow::{Context, bail};
 use assay_record::wire::{Event, in_one_line};
-use assay_source::{Lock, ModelCache, Plan, Registry, ResolvedModel, plan, resolve};
+use assay_source::{
+    Lock, ModelCache, ModelEntry, Plan, Registry, ResolvedModel, Source, plan, resolve,
+};
 
 use crate::bars::{human_bytes, human_seconds, table};
 use crate::{fetch, worker, workspace};
@@ -37,6 +39,21 @@ pub(crate) fn select(asked: &[String], registry: &Registry) -> Vec<String> {
         registry.defaults().map(|m| m.name.clone()).collect()
     } else {
         once(asked)
+    }
+}
+
+/// The checkpoints of the default models that lie in the workspace, if no
+/// model is asked for.
+pub(crate) fn checkpoints(asked: &[String], registry: &Registry) -> Vec<String> {
+    let own = |m: &&ModelEntry| matches!(m.source, Source::Local(_));
+    let of = |m: &ModelEntry| -> Vec<String> {
+        (m.revisions.iter())
+            .map(|r| format!("{}@{r}", m.name))
+            .collect()
+    };
+    match asked {
+        [] => registry.defaults().filter(own).flat_map(of).collect(),
+        _ => Vec::new(),
     }
 }
 
@@ -107,31 +124,38 @@ pub(crate) fn prepare(
 }
 
 /// The models that an experiment brings itself: the folders in `folder`, by
-/// name. They are small, and neither their memory nor their time is asked.
+/// name.
 pub(crate) fn own(folder: &Path) -> anyhow::Result<Vec<Candidate>> {
-    let (registry, lock, cache) = workspace::models()?;
     let unreadable = || format!("failed to read {}", folder.display());
-    let mut candidates = Vec::new();
+    let mut names = Vec::new();
     for entry in std::fs::read_dir(folder).with_context(unreadable)? {
         let path = entry.with_context(unreadable)?.path();
-        if !path.join("config.json").exists() {
-            continue;
+        if path.join("config.json").exists() {
+            names.push(path.display().to_string());
         }
-        let name = path.display().to_string();
-        let verified = resolve(&registry, &lock, &cache, &name).and_then(|m| m.verify());
-        candidates.push(Candidate {
-            label: label(&name),
-            name: label(&name),
+    }
+    names.sort();
+    local(&names)
+}
+
+/// Models that lie in the workspace. They are small, and neither their memory
+/// nor their time is asked.
+pub(crate) fn local(names: &[String]) -> anyhow::Result<Vec<Candidate>> {
+    let (registry, lock, cache) = workspace::models()?;
+    let candidate = |name: &String| {
+        let verified = resolve(&registry, &lock, &cache, name).and_then(|m| m.verify());
+        Candidate {
+            label: label(name),
+            name: label(name),
             state: verified.map_err(|e| e.to_string()).map(|model| Ready {
                 model,
                 memory: 0,
                 streamed: false,
                 seconds: BTreeMap::new(),
             }),
-        });
-    }
-    candidates.sort_by(|a, b| a.name.cmp(&b.name));
-    Ok(candidates)
+        }
+    };
+    Ok(names.iter().map(candidate).collect())
 }
 
 /// Registry models of which files are missing. A name that is neither in the

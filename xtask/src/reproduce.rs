@@ -111,6 +111,22 @@ impl Run<'_> {
             let candidates = plan::prepare(&names, &shared, self.offline, memory, &worker)?;
             plan::print(&candidates, &shared)?;
             units.extend(candidates.into_iter().map(|c| (c, shared.clone(), true)));
+            let follows = |e: &&String| known.iter().any(|k| k.name == **e && k.follows_training);
+            let following: Vec<String> = shared.iter().filter(follows).cloned().collect();
+            let checkpoints = plan::checkpoints(self.models, &registry);
+            if !following.is_empty() && !checkpoints.is_empty() {
+                eprintln!(
+                    "plan: {} over {} checkpoints of the project's own models",
+                    following.join(", "),
+                    checkpoints.len()
+                );
+                let candidates = plan::local(&checkpoints)?;
+                units.extend(
+                    candidates
+                        .into_iter()
+                        .map(|c| (c, following.clone(), false)),
+                );
+            }
         }
         for experiment in &experiments {
             if let Some(folder) = brings(experiment) {

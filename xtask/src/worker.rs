@@ -79,6 +79,8 @@ pub(crate) struct Known {
     pub(crate) name: String,
     /// Folder of the models that it runs on instead of the registry's.
     pub(crate) own_models: Option<String>,
+    /// Does it run on checkpoints too?
+    pub(crate) follows_training: bool,
 }
 
 /// The experiments that the worker knows.
@@ -88,8 +90,12 @@ pub(crate) fn experiments(worker: &Path) -> anyhow::Result<Vec<Known>> {
     Ok(all
         .filter_map(|e| {
             let own_models = e.pointer("/spec/own-models").and_then(|v| v.as_str());
+            let follows = e
+                .pointer("/spec/follows-training")
+                .and_then(|v| v.as_bool());
             Some(Known {
                 name: e.get("name")?.as_str()?.to_owned(),
+                follows_training: follows.unwrap_or(false),
                 own_models: own_models.map(str::to_owned),
             })
         })

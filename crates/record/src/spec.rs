@@ -39,6 +39,10 @@ pub struct ExperimentSpec {
     /// instead of the registry's default ones; relative to the workspace.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub own_models: Option<String>,
+    /// Does it follow a model over its training? Then it runs on the
+    /// checkpoints of the project's own models too.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub follows_training: bool,
     /// The claims, each with its own direction and smallest effect of interest.
     pub claims: Vec<Claim>,
 }

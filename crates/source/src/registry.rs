@@ -111,7 +111,8 @@ pub struct PipPart {
 pub struct Request<'a> {
     /// The entry.
     pub entry: &'a ModelEntry,
-    /// Hub: commit, branch or training revision. Pip: version. Local: `local`.
+    /// Hub: commit, branch or training revision. Pip: version. Local: `local`,
+    /// or training revision.
     pub revision: String,
 }
 
@@ -353,8 +354,8 @@ fn entry(
             rule.expand()?
         }
     };
-    if !revisions.is_empty() && !matches!(source, Source::Hub(_)) {
-        return Err("only a hub model has training revisions".to_owned());
+    if !revisions.is_empty() && matches!(source, Source::Pip(_)) {
+        return Err("a model from Python packages has no training revisions".to_owned());
     }
     Ok(ModelEntry {
         name: raw.name,

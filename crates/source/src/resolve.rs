@@ -202,7 +202,13 @@ pub fn resolve(
         Source::Hub(hub) => Origin::Hub(hub.repo.clone()),
         Source::Pip(pip) => Origin::Pip(pip.parts.iter().map(|p| p.package.clone()).collect()),
         Source::Local(path) => {
-            let local = resolve_local(path)?;
+            let local = if request.revision == request.entry.default_revision() {
+                resolve_local(path)?
+            } else {
+                // A checkpoint lies beside it.
+                let folder = format!("{}@{}", file_name(path), request.revision);
+                resolve_local(&path.with_file_name(folder))?
+            };
             let (name, family) = (request.entry.name.clone(), request.entry.family.clone());
             return Ok(ResolvedModel {
                 name,
