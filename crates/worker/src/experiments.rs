@@ -12,6 +12,7 @@ const EXPERIMENTS: &[&dyn Experiment] = &[
     &crowding_trained::CrowdingTrained,
     &decoder_parity::DecoderParity,
     &h25_gain::H25Gain,
+    &known_answers::KnownAnswers,
     &pythia_anomaly::PythiaAnomaly,
     &suite_anatomy::SuiteAnatomy,
     &value_contraction::ValueContraction,

@@ -8,6 +8,7 @@
 //!   median so many times, `.sun` how many exceed 1000 medians and 100
 
 use assay_experiment::ExperimentError;
+use assay_geometry::massive;
 use assay_hook_site::BlockSite;
 use assay_record::Sample;
 
@@ -35,6 +36,18 @@ impl Measuring<'_> {
             for (i, segment) in segments.iter().enumerate() {
                 let found = massive(&rows[segment.clone()]);
                 let found = found.map_err(|reason| self.failed(i, layer, reason))?;
+                let [top_1, top_2, top_3] = found.top;
+                let found = [
+                    top_1,
+                    top_2,
+                    top_3,
+                    found.median,
+                    found.dimension as f64,
+                    found.position as f64,
+                    found.over_100 as f64,
+                    found.over_1000 as f64,
+                    found.sun as f64,
+                ];
                 for (series, value) in series[i].iter_mut().zip(found) {
                     series.push(value);
                 }
@@ -47,47 +60,4 @@ impl Measuring<'_> {
         }
         Ok(())
     }
-}
-
-/// The measures of [`NAMES`] over rows [token][dimension].
-fn massive(rows: &[&[f64]]) -> Result<[f64; 9], String> {
-    let mut all = Vec::new();
-    for (position, row) in rows.iter().enumerate() {
-        for (dimension, value) in row.iter().enumerate() {
-            if !value.is_finite() {
-                return Err(format!("an activation is {value}"));
-            }
-            all.push((value.abs(), position, dimension));
-        }
-    }
-    if all.len() < 3 {
-        return Err("there are fewer than three activations".to_owned());
-    }
-    let largest_first = |a: &(f64, usize, usize), b: &(f64, usize, usize)| b.0.total_cmp(&a.0);
-    all.sort_unstable_by(|a, b| largest_first(a, b).then((a.1, a.2).cmp(&(b.1, b.2))));
-    // Of an even number the mean of the two in the middle.
-    let half = all.len() / 2;
-    let median = if all.len().is_multiple_of(2) {
-        (all[half - 1].0 + all[half].0) / 2.0
-    } else {
-        all[half].0
-    };
-    if median <= 0.0 {
-        return Err("the median activation is 0".to_owned());
-    }
-    let over = |times: f64| all.iter().take_while(|v| v.0 > times * median).count() as f64;
-    let sun = all
-        .iter()
-        .take_while(|v| v.0 > 1000.0 * median && v.0 > 100.0);
-    Ok([
-        all[0].0,
-        all[1].0,
-        all[2].0,
-        median,
-        all[0].2 as f64,
-        all[0].1 as f64,
-        over(100.0),
-        over(1000.0),
-        sun.count() as f64,
-    ])
 }
