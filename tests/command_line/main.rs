@@ -13,5 +13,6 @@ mod killed;
 mod prompts;
 mod reproduce;
 mod trace;
+mod train;
 mod two_runs;
 mod z;

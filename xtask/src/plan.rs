@@ -124,14 +124,18 @@ pub(crate) fn prepare(
 }
 
 /// The models that an experiment brings itself: the folders in `folder`, by
-/// name.
-pub(crate) fn own(folder: &Path) -> anyhow::Result<Vec<Candidate>> {
+/// name, with or without the checkpoints of their training.
+pub(crate) fn own(folder: &Path, checkpoints: bool) -> anyhow::Result<Vec<Candidate>> {
     let unreadable = || format!("failed to read {}", folder.display());
     let mut names = Vec::new();
     for entry in std::fs::read_dir(folder).with_context(unreadable)? {
         let path = entry.with_context(unreadable)?.path();
-        if path.join("config.json").exists() {
-            names.push(path.display().to_string());
+        let name = path.display().to_string();
+        let is_checkpoint = path
+            .file_name()
+            .is_some_and(|n| n.to_string_lossy().contains('@'));
+        if path.join("config.json").exists() && (checkpoints || !is_checkpoint) {
+            names.push(name);
         }
     }
     names.sort();

@@ -130,7 +130,10 @@ impl Run<'_> {
         }
         for experiment in &experiments {
             if let Some(folder) = brings(experiment) {
-                let candidates = plan::own(&workspace::root().join(folder))?;
+                let follows = known
+                    .iter()
+                    .any(|k| k.name == *experiment && k.follows_training);
+                let candidates = plan::own(&workspace::root().join(folder), follows)?;
                 eprintln!(
                     "plan: {experiment} over {} models of {folder}",
                     candidates.len()

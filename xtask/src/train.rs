@@ -14,8 +14,8 @@ use crate::{Ending, worker, workspace};
 /// Train the models of a suite that are not there yet.
 #[derive(Args)]
 pub(crate) struct Options {
-    /// Folder in organisms/ that has a suite.toml: crowding.
-    suite: String,
+    /// Folder in organisms/ with a suite.toml, as crowding, or the path of one.
+    suite: PathBuf,
     /// Models at a time, each on one thread [default: one a core].
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
     jobs: Option<u16>,
@@ -23,10 +23,6 @@ pub(crate) struct Options {
     /// again.
     #[arg(long, value_delimiter = ',')]
     models: Vec<String>,
-    /// Folder that the models are written to, with a copy of suite.toml in it
-    /// [default: organisms/SUITE].
-    #[arg(long, value_name = "DIR")]
-    out: Option<PathBuf>,
 }
 
 /// What all threads share.
@@ -39,34 +35,25 @@ struct Progress {
 
 pub(crate) fn train(options: &Options) -> anyhow::Result<Ending> {
     let own = workspace::root().join("organisms").join(&options.suite);
-    let suite = match &options.out {
-        None => own,
-        Some(out) => {
-            let copy = |from: PathBuf, to: PathBuf| {
-                std::fs::copy(&from, &to).with_context(|| {
-                    format!("failed to copy {} to {}", from.display(), to.display())
-                })
-            };
-            std::fs::create_dir_all(out)
-                .with_context(|| format!("failed to create {}", out.display()))?;
-            copy(own.join("suite.toml"), out.join("suite.toml"))?;
-            out.clone()
-        }
+    let suite = if own.join("suite.toml").exists() {
+        own
+    } else {
+        options.suite.clone()
     };
+    let name = suite
+        .file_name()
+        .unwrap_or(suite.as_os_str())
+        .to_string_lossy();
     let program = workspace::program("assay-worker")?;
     let folder = suite.display().to_string();
     let listed = worker::json(&program, &["suite", &folder])?;
     let all: Vec<SuiteModel> =
         serde_json::from_value(listed).context("failed to read the worker's list of models")?;
-    if let Some(name) = options
-        .models
-        .iter()
-        .find(|n| all.iter().all(|m| m.name != **n))
-    {
+    let missing = (options.models.iter()).find(|n| all.iter().all(|m| m.name != **n));
+    if let Some(missing) = missing {
         let names: Vec<&str> = all.iter().map(|m| m.name.as_str()).collect();
         bail!(
-            "there is no {name} in {}; there are {}",
-            options.suite,
+            "there is no {missing} in {folder}; there are {}",
             names.join(", ")
         );
     }
@@ -79,16 +66,15 @@ pub(crate) fn train(options: &Options) -> anyhow::Result<Ending> {
         .collect();
     let total: u64 = wanted.iter().map(|m| m.steps).sum();
     eprintln!(
-        "plan: {} models of {} to train, {total} steps in all",
-        wanted.len(),
-        options.suite
+        "plan: {} models of {name} to train, {total} steps in all",
+        wanted.len()
     );
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let jobs = options.jobs.map_or(cores, usize::from).min(wanted.len());
-    let work = workspace::root().join(".assay/train").join(&options.suite);
+    let work = suite.join(".training");
     let started = Instant::now();
     let progress = Mutex::new(Progress {
-        bar: Bar::new(&options.suite),
+        bar: Bar::new(&name),
         done: vec![0; wanted.len()],
         failed: Vec::new(),
     });

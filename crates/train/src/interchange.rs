@@ -11,6 +11,7 @@ use assay_decoder::{Decoder, NoHooks, Pack};
 use assay_geometry::Subspace;
 use assay_stats::stream;
 use candle_core::{D, DType, Device, Tensor};
+use nalgebra::DMatrix;
 use serde::{Deserialize, Serialize};
 
 use crate::{Batch, TrainError};
@@ -66,21 +67,31 @@ impl HeldSubspace {
         })
     }
 
-    /// A model folder's; nothing where the model was not trained so.
+    /// Of the model in a folder, whose residual stream is `d_model` wide, the
+    /// block and the subspace; nothing where it was not trained so.
     ///
     /// # Errors
-    /// A file that cannot be read or is another.
-    pub fn read(folder: &Path) -> Result<Option<Self>, TrainError> {
+    /// A file that cannot be read, is another, or is of another model.
+    pub fn read(folder: &Path, d_model: usize) -> Result<Option<(usize, Subspace)>, TrainError> {
         let path = folder.join(HELD);
         if !path.exists() {
             return Ok(None);
         }
         let text = std::fs::read_to_string(&path).map_err(TrainError::io("read", &path))?;
-        let held = serde_json::from_str(&text);
-        held.map(Some).map_err(|e| TrainError::State {
-            path,
-            reason: e.to_string(),
-        })
+        let wrong = |reason: String| TrainError::State {
+            path: path.clone(),
+            reason,
+        };
+        let held: Self = serde_json::from_str(&text).map_err(|e| wrong(e.to_string()))?;
+        if let Some(row) = held.basis.iter().find(|row| row.len() != d_model) {
+            let width = row.len();
+            return Err(wrong(format!(
+                "a row of its basis has {width} entries, and the model is {d_model} wide"
+            )));
+        }
+        let basis = DMatrix::from_row_slice(held.basis.len(), d_model, &held.basis.concat());
+        let subspace = Subspace::spanning(&basis).map_err(|e| wrong(e.to_string()))?;
+        Ok(Some((held.block, subspace)))
     }
 }
 

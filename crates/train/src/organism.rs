@@ -150,7 +150,10 @@ impl Organism {
         let data = Data::new(&self.data, self.shuffled)?;
         let mut run = self.run(data.corpus().vocab())?;
         std::fs::create_dir_all(work).map_err(TrainError::io("create", work))?;
-        let state = work.join(format!("{}.safetensors", self.name));
+        // Of this recipe: a state of another is not gone on from.
+        let recipe = Sha256::digest(json(self, work)?);
+        let recipe: String = recipe.iter().take(8).map(|b| format!("{b:02x}")).collect();
+        let state = work.join(format!("{}-{recipe}.safetensors", self.name));
         if state.exists() {
             load_state(&mut run, &state)?;
         }

@@ -22,6 +22,8 @@
 //!   dimension, `variance` [d]
 //! - `basis` [AUC-like: effective number of dimensions and share of the weight
 //!   that falls on Z, of a contrast in a basis whose first k directions are Z]
+//! - `held` the same where the first directions are those that the model was
+//!   trained to hold its answers in, at their block
 //! - `languages` MMD² of pooled prompts, `languages.swaps` [999] under swaps
 //! - `planted.{basis}.n{pairs}.s{noise}` [AUC published, effective number
 //!   published, AUC audited, effective number audited]
@@ -36,6 +38,7 @@ use assay_geometry::{
 use assay_problems::{Pair, pairs};
 use assay_record::{PromptSet, Sample};
 use assay_stats::stream;
+use assay_train::HeldSubspace;
 use nalgebra::DMatrix;
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::RngCore;
@@ -202,16 +205,30 @@ pub(crate) fn measure(
                 [&fitted, &held_out],
                 &mut samples,
             )?;
-            in_its_basis(session, (&clouds, &z), &fitted, *layer, &mut model)?;
+            let found = in_its_basis(session, (&clouds, &z), &fitted, *layer)?;
+            model.series("basis", found)?;
             languages(session, &scaled, seed, *layer, &mut model)?;
             model.series("weights", weights)?;
             model.series("energy", energy)?;
             model.series("variance", variance)?;
         }
     }
+    if let Some((block, held)) = held(session)? {
+        let clouds = Clouds::before(&trace, block, &sides, &tokens)?;
+        let found = in_its_basis(session, (&clouds, &held), &fitted, block)?;
+        model.series("held", found)?;
+    }
     planted_truths(session, seed, &mut model)?;
     samples.push(model);
     Ok(samples)
+}
+
+/// The subspace that a model was trained to hold its answers in, if it was.
+fn held(session: &Session) -> Result<Option<(usize, Subspace)>, ExperimentError> {
+    let config = session.decoder().config();
+    let held = HeldSubspace::read(session.folder(), config.d_model);
+    let held = held.map_err(|e| session.unsuitable(e.to_string()))?;
+    Ok(held.filter(|(block, _)| *block < config.n_layers))
 }
 
 /// The λ grid from both starts, on the first pairs, in f32.
@@ -406,8 +423,7 @@ fn in_its_basis(
     (clouds, z): (&Clouds, &Subspace),
     fitted: &[usize],
     layer: usize,
-    model: &mut Sample,
-) -> Result<(), ExperimentError> {
+) -> Result<Vec<f64>, ExperimentError> {
     let fail = |e: GeometryError| failed(session, layer, e);
     let d = clouds.d();
     let basis = completed(z).map_err(fail)?;
@@ -417,7 +433,7 @@ fn in_its_basis(
     let found = contrast(&together, &apart, &audited(z.k()), &mut |_| ()).map_err(fail)?;
     let on_z: f64 = found.weights[..z.k()].iter().sum();
     let number = effective_number(&found.weights).map_err(fail)?;
-    Ok(model.series("basis", vec![number, on_z, z.k() as f64 / d as f64])?)
+    Ok(vec![number, on_z, z.k() as f64 / d as f64])
 }
 
 /// An orthonormal basis [d, d] that begins with a subspace's.

@@ -17,7 +17,6 @@ use assay_record::{PromptSet, Sample};
 use assay_stats::stream;
 use assay_train::HeldSubspace;
 use candle_core::{DType, Tensor};
-use nalgebra::DMatrix;
 
 const SITES: [&str; 3] = [
     "blocks.*.hook_resid_pre",
@@ -34,11 +33,15 @@ pub(crate) fn plan(session: &mut Session, prompts: &PromptSet) -> Result<(), Exp
     session.plan(&tokens.pack, &SITES)
 }
 
-fn held(session: &Session) -> Result<HeldSubspace, ExperimentError> {
-    let held = HeldSubspace::read(session.folder());
+/// The block and the subspace before it that the answer is known to live in.
+fn held(session: &Session) -> Result<(usize, Subspace), ExperimentError> {
+    let config = session.decoder().config();
+    let held = HeldSubspace::read(session.folder(), config.d_model);
     let held = held.map_err(|e| session.unsuitable(e.to_string()))?;
-    held.ok_or_else(|| {
-        session.unsuitable("has no subspace.json, and this experiment asks whether that is found")
+    held.filter(|(block, _)| *block < config.n_layers).ok_or_else(|| {
+        session.unsuitable(
+            "has no subspace.json of one of its blocks, and this experiment asks whether that is found",
+        )
     })
 }
 
@@ -47,7 +50,7 @@ pub(crate) fn measure(
     seed: u64,
     prompts: &PromptSet,
 ) -> Result<Vec<Sample>, ExperimentError> {
-    let held = held(session)?;
+    let (block, subspace) = held(session)?;
     let tokens = session.tokenise(prompts)?;
     let trace = session.trace(&tokens.pack)?;
     let mut samples = blank_samples(prompts, &tokens);
@@ -76,14 +79,14 @@ pub(crate) fn measure(
         let by_head = first.to_dtype(DType::F64)?.mean((1, 2))?.to_vec1::<f64>()?;
         sample.series("sink.by-head", by_head)?;
     }
-    let before = trace.rows(BlockSite::ResidPre.at(held.block))?;
+    let before = trace.rows(BlockSite::ResidPre.at(block))?;
     let patch = Patch {
-        block: held.block,
+        block,
         x: before.clone(),
         pack: tokens.pack.clone(),
         asks: asks(session, prompts, &tokens.pack.last_rows())?,
     };
-    patch.measure(session, &held, seed, &mut samples)?;
+    patch.measure(session, &subspace, seed, &mut samples)?;
     Ok(samples)
 }
 
@@ -139,22 +142,14 @@ impl Patch {
     fn measure(
         &self,
         session: &mut Session,
-        held: &HeldSubspace,
+        subspace: &Subspace,
         seed: u64,
         samples: &mut [Sample],
     ) -> Result<(), ExperimentError> {
         let d = self.x.dim(1)?;
-        let values: Vec<f64> = held.basis.concat();
-        if values.len() != held.basis.len() * d {
-            return Err(session.unsuitable(format!(
-                "has a subspace.json whose rows are not as wide as its residual stream, {d}"
-            )));
-        }
-        let basis = DMatrix::from_row_slice(held.basis.len(), d, &values);
-        let subspace = Subspace::spanning(&basis).map_err(|e| failed("the true subspace", &e))?;
         let plain = self.preferences(session, &self.x)?;
         let change = self.change()?;
-        let inside = self.inside(&change, &subspace)?;
+        let inside = self.inside(&change, subspace)?;
         let none = change.zeros_like()?;
         for (name, part) in [
             ("subspace", &inside),

@@ -210,7 +210,7 @@ impl Side {
     }
 
     /// Change of log p(a_j) - log p(a_i), where there is a partner.
-    fn crossed(&self, patched: &Reading) -> Vec<Option<f64>> {
+    pub(crate) fn crossed(&self, patched: &Reading) -> Vec<Option<f64>> {
         let both = patched.logp.iter().zip(&self.plain.logp);
         both.map(|(p, q)| Some((p.get(1)? - p[0]) - (q.get(1)? - q[0])))
             .collect()

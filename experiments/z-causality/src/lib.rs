@@ -4,10 +4,12 @@
 //! keys of a late layer read, carry what a model reasons about, and the rest
 //! carries the language it speaks. `masks` takes Z from the weights, `patch`
 //! replaces what is in a subspace, `cells` does so teacher-forced in every
-//! cell beside its placebos, `texts` while decoding, `update` splits what each
+//! cell beside its placebos, `texts` while decoding, `held`
+//! does it where the truth is known, `update` splits what each
 //! block adds, `summarise` says what follows (METHODS §5).
 
 mod cells;
+mod held;
 mod masks;
 mod measure;
 mod patch;

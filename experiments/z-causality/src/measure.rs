@@ -32,6 +32,12 @@
 //!   `dormant.read`, `dormant.ignored` the effect of the patch's part that the
 //!   weights from block l1 on read, and of the rest; `bare` the effect with
 //!   massive positions left out of source and target
+//! - of a model that was trained to hold its answers in a subspace of block
+//!   `held.block`'s input: `held.truth`, `held.truth-perp`, `held.z`,
+//!   `held.z-perp`, `held.full` the `cross` effect when that part of the last
+//!   position is the partner's in the other language, Z being the mask of
+//!   `held.k` dimensions; `held.random` [99]. Of the model: `held.overlap` mean
+//!   squared cosine of that mask with the subspace, `held.overlap-random` [99]
 //!
 //! **A generated text** (`text.{pair}.{direction}.none` or
 //! `text.{pair}.{cell}.{z|z-perp|full}`, random subspaces
@@ -64,7 +70,7 @@ use assay_record::{PromptSet, Sample};
 use crate::cells::{self, Sides};
 use crate::masks::{Masks, Shape};
 use crate::streams::{self, Streams};
-use crate::{texts, update};
+use crate::{held, texts, update};
 
 /// Fewest pairs that must prefer their own answer in both languages for
 /// anything to be patched.
@@ -147,6 +153,13 @@ pub(crate) fn measure(
         cells::placebos(
             session,
             (&masks, &shape, seed),
+            (&own, &able),
+            &partners,
+            (&mut by_pair, &mut model),
+        )?;
+        held::measure(
+            session,
+            (&masks, seed),
             (&own, &able),
             &partners,
             (&mut by_pair, &mut model),

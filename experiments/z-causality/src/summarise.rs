@@ -6,6 +6,7 @@
 mod baseline;
 mod errata;
 mod figures;
+mod held;
 mod masks;
 mod patching;
 mod printed;
@@ -36,6 +37,7 @@ pub(crate) fn summarise(
     for s in &subjects {
         let able = baseline::write(&mut page, s, set)?;
         candidates.extend(patching::write(&mut page, s, set, &able)?);
+        candidates.extend(held::write(&mut page, s, set, &able)?);
         candidates.push(texts::write(&mut page, s, set)?);
         candidates.extend(masks::write(&mut page, s, set)?);
         candidates.extend(updates::write(&mut page, s, set)?);

@@ -233,25 +233,57 @@ fn audited(page: &mut Page, s: &Subject<'_>) -> Result<(), ExperimentError> {
         &["layer", "#equal weights", "#fitted", "#effective dimensions", "#overlap", "#matched", "#p", "#chance"],
         rows,
     );
-    let basis = model.get_series("basis")?;
-    for (at, id, what) in [
+    in_basis(page, s, "basis", "Z's", model.get_series("basis")?)?;
+    if let Ok(held) = model.get_series("held") {
+        let whose = "the subspace's that the model was trained to hold its answers in";
+        in_basis(page, s, "held", whose, held)?;
+        page.table(
+            &format!("held-{}", s.key),
+            &format!("Where the truth is known, {}", s.name),
+            "The audited objective in a basis whose first directions are those that the model was trained \
+             to hold its answers in: the share of the weight that falls on them.",
+            &["", "#effective directions", "#share on the truth", "#chance"],
+            vec![vec![
+                words("audited objective"),
+                Cell::Number(s.id("held.number")),
+                Cell::Number(s.id("held.on-z")),
+                Cell::Number(s.id("held.chance")),
+            ]],
+        );
+    }
+    Ok(())
+}
+
+/// A contrast in a basis that begins with some directions.
+fn in_basis(
+    page: &mut Page,
+    s: &Subject<'_>,
+    id: &str,
+    whose: &str,
+    found: &[f64],
+) -> Result<(), ExperimentError> {
+    let all = [
         (
-            0,
-            "basis.number",
-            "effective number of directions, contrast in Z's basis",
+            "number",
+            format!("effective number of directions, contrast in {whose} basis"),
         ),
         (
-            1,
-            "basis.on-z",
-            "share of the weight on Z's directions, contrast in Z's basis",
+            "on-z",
+            format!("share of the weight on its first directions, contrast in {whose} basis"),
         ),
-        (2, "basis.chance", "that share by chance"),
-    ] {
-        let style = if at == 0 { PLAIN.drawn() } else { SHARE };
+        ("chance", "that share by chance".to_owned()),
+    ];
+    for ((name, what), value) in all.into_iter().zip(found) {
+        let style = if name == "number" {
+            PLAIN.drawn()
+        } else {
+            SHARE
+        };
+        let what = format!("{what}, {}", s.name);
         page.put(
-            &s.id(id),
-            &format!("{what}, {}", s.name),
-            basis[at],
+            &s.id(&format!("{id}.{name}")),
+            &what,
+            *value,
             style,
             &s.origin,
         )?;
