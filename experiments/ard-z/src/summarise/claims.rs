@@ -126,8 +126,14 @@ fn generalises(page: &mut Page, s: &Subject<'_>, set: Settings) -> Result<Tested
         over_clusters(&values, &format!("{}/auc", s.key), set),
     )?;
     let mut tested = write_estimate(page, (&s.id("auc.more"), &what), &estimate, &s.origin)?;
+    let fitted = must(&what, stats::mean(&fitted))?;
+    let still = if fitted < 0.5 {
+        " An AUC below one half: translations still lie farther apart than other problems of one language."
+    } else {
+        ""
+    };
     tested.because = format!(
-        "AUC {} with fitted and {} with equal weights: {}",
+        "AUC {} with fitted and {} with equal weights: {}{still}",
         shown(&s.id("auc.fitted")),
         shown(&s.id("auc.equal")),
         tested.because
