@@ -19,7 +19,7 @@ const LIGHT: [&str; 5] = [
 ];
 
 /// Packages that may depend on serde: the edges where bytes become values.
-const SERDE: [&str; 20] = [
+const SERDE: [&str; 22] = [
     "assay-checkpoint",
     "assay-experiment",
     "assay-fetch",
@@ -31,10 +31,12 @@ const SERDE: [&str; 20] = [
     "assay-stats",
     "assay-testkit",
     "assay-tests",
+    "assay-train",
     "assay-unified",
     "assay-worker",
     "bridge",
     "h25-gain",
+    "known-answers",
     "pythia-anomaly",
     "suite-anatomy",
     "value-contraction",
@@ -88,12 +90,15 @@ const DUPLICATES: [(&str, &str); 24] = [
     ("windows-sys", "ring"),
 ];
 
+/// Bytes that the weights in organisms/ may have.
+const MAX_MODEL_BYTES: u64 = 40_000_000;
+
 /// Longest source file, in lines.
 const MAX_LINES: usize = 800;
 
 type Rule = fn(&Tree) -> anyhow::Result<Vec<String>>;
 
-const RULES: [(&str, Rule); 10] = [
+const RULES: [(&str, Rule); 11] = [
     (
         "xtask, record, stats, golden and report build without candle and hf-hub",
         light_packages,
@@ -121,6 +126,10 @@ const RULES: [(&str, Rule); 10] = [
     (
         "files are short, and every experiment is declared and tested",
         shape,
+    ),
+    (
+        "the project's own models are small enough to clone",
+        small_models,
     ),
 ];
 
@@ -412,6 +421,21 @@ fn duplicates(tree: &Tree) -> anyhow::Result<Vec<String>> {
 fn unfinished(tree: &Tree) -> anyhow::Result<Vec<String>> {
     let words = ["#[ignore", "todo!(", "unimplemented!(", "dbg!("];
     tree.lines_with(|f| !f.ends_with("tidy.rs"), &words)
+}
+
+/// The models that the project brings are few enough to clone.
+fn small_models(tree: &Tree) -> anyhow::Result<Vec<String>> {
+    let mut bytes = 0;
+    for file in tree.with_extension("safetensors") {
+        if file.starts_with("organisms") {
+            let path = tree.root.join(file);
+            let metadata = std::fs::metadata(&path)
+                .with_context(|| format!("failed to look at {}", path.display()))?;
+            bytes += metadata.len();
+        }
+    }
+    let fault = || format!("they are {bytes} bytes, and may be {MAX_MODEL_BYTES}");
+    Ok((bytes > MAX_MODEL_BYTES).then(fault).into_iter().collect())
 }
 
 fn shape(tree: &Tree) -> anyhow::Result<Vec<String>> {

@@ -9,8 +9,6 @@
 mod by_hand;
 mod planted;
 mod summarise;
-#[cfg(test)]
-mod tests;
 
 use std::collections::BTreeMap;
 
