@@ -19,7 +19,7 @@ const LIGHT: [&str; 5] = [
 ];
 
 /// Packages that may depend on serde: the edges where bytes become values.
-const SERDE: [&str; 22] = [
+const SERDE: [&str; 23] = [
     "assay-checkpoint",
     "assay-experiment",
     "assay-fetch",
@@ -35,6 +35,7 @@ const SERDE: [&str; 22] = [
     "assay-unified",
     "assay-worker",
     "bridge",
+    "crowding-trained",
     "h25-gain",
     "known-answers",
     "pythia-anomaly",

@@ -92,6 +92,9 @@ pub struct Cell {
     /// learn but how frequent a token is?
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub shuffled: bool,
+    /// In place of the suite's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weight_decay: Option<f64>,
     /// Is it trained to hold the answers in a subspace?
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub interchange: Option<InterchangeSpec>,
@@ -214,7 +217,10 @@ impl Suite {
                     Vec::new()
                 },
                 data: self.data.clone(),
-                training: self.training.clone(),
+                training: Training {
+                    weight_decay: cell.weight_decay.unwrap_or(self.training.weight_decay),
+                    ..self.training.clone()
+                },
             };
             cell.seeds.iter().enumerate().map(make).collect::<Vec<_>>()
         };

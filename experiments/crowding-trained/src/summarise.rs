@@ -5,6 +5,7 @@
 //! model.
 
 mod figures;
+mod published;
 mod tables;
 
 use assay_experiment::ExperimentError;
@@ -36,6 +37,7 @@ pub(crate) fn summarise(
         candidates.push(weigh(&mut page, comparison, &units, set)?);
     }
     judge(&mut page, &spec, candidates)?;
+    published::write(&mut page)?;
     tables::write(&mut page, &units, &controls)?;
     figures::write(&mut page, &units, &on_the_way);
     page.summary.check()?;
