@@ -10,6 +10,32 @@ use crate::ExperimentError;
 use crate::judge::Tested;
 use crate::page::{GAIN, Origin, P, Page, Stat, record_id, shown, slug};
 
+/// Revision of a model that lies on this machine as it is.
+const LAST: &str = "local";
+
+/// How a record's model is printed, and what it is in number ids. Of a model
+/// with several records the one of its last state goes by its name, a
+/// checkpoint by its revision too, and records of one revision by their ids.
+///
+/// # Errors
+/// A record whose key cannot be written.
+pub fn called(record: &Record, records: &[Record]) -> Result<(String, String), ExperimentError> {
+    let (model, revision) = (&record.key.model, &record.key.revision);
+    let of_model = || records.iter().filter(|r| r.key.model == *model);
+    let twice = of_model().filter(|r| r.key.revision == *revision).count() > 1;
+    if of_model().count() == 1 || (revision == LAST && !twice) {
+        return Ok((model.clone(), slug(model)));
+    }
+    let name = format!("{model} ({revision})");
+    let id = record_id(record)?;
+    let apart = if twice {
+        id.get(..12).unwrap_or(&id).to_owned()
+    } else {
+        slug(revision)
+    };
+    Ok((name, format!("{}.{apart}", slug(model))))
+}
+
 /// Resamples of a bootstrap.
 pub const RESAMPLES: usize = 2000;
 
@@ -44,21 +70,12 @@ impl<'a> Subject<'a> {
     /// A record whose key cannot be written.
     pub fn all(prefix: &'static str, records: &'a [Record]) -> Result<Vec<Self>, ExperimentError> {
         let subject = |record: &'a Record| {
-            let model = &record.key.model;
-            let several = records.iter().filter(|r| r.key.model == *model).count() > 1;
+            let (name, key) = called(record, records)?;
             let id = record_id(record)?;
             Ok(Self {
                 record,
-                name: if several {
-                    format!("{model} ({})", record.key.revision)
-                } else {
-                    model.clone()
-                },
-                key: if several {
-                    format!("{}.{}", slug(model), id.get(..12).unwrap_or(&id))
-                } else {
-                    slug(model)
-                },
+                name,
+                key,
                 origin: Origin::record(&id),
                 prefix,
                 units: (record.samples.iter())

@@ -1,7 +1,7 @@
 //! What follows from the records (METHODS §4).
 //!
-//! Number ids: `anatomy.<model>.…`, for several records of one model with the
-//! start of the record's id behind its name; `anatomy.training.<model>.…` over
+//! Number ids: `anatomy.<model>.…`, for a checkpoint with its revision behind
+//! its name; `anatomy.training.<model>.…` over
 //! revisions; `anatomy.errata.…`.
 
 mod claims;
@@ -25,12 +25,20 @@ pub(crate) fn summarise(
     not_run: &[NotRun],
 ) -> Result<Summary, ExperimentError> {
     let mut page = Page::new("suite-anatomy", spec.clone(), records, not_run)?;
-    let measured = Measured::all(records)?;
+    let all = Measured::all(records)?;
+    // A checkpoint of a model that was measured in its last state is a point of
+    // its curves, and nothing more.
+    let on_the_way = |m: &Measured<'_>| {
+        let last =
+            |o: &Measured<'_>| o.record.key.model == m.record.key.model && o.step().is_none();
+        m.step().is_some() && all.iter().any(last)
+    };
+    let measured: Vec<Measured<'_>> = all.iter().filter(|m| !on_the_way(m)).cloned().collect();
     let mut candidates = Vec::new();
     for m in &measured {
         candidates.extend(claims::of_model(&mut page, m, spec.alpha)?);
     }
-    candidates.extend(training::write(&mut page, &measured, spec.alpha)?);
+    candidates.extend(training::write(&mut page, &all, spec.alpha)?);
     judge(&mut page, &spec, candidates)?;
     claims::table(&mut page, &measured);
     for m in &measured {

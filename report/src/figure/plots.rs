@@ -97,6 +97,9 @@ pub(super) fn labels(
         }
     }
     match &panel.plot {
+        // More names than this hide the points; the data beside the figure and
+        // the HTML page have them.
+        Plot::Points { points, .. } if points.len() > MOST_NAMES => {}
         Plot::Points { points, .. } => {
             for point in points {
                 name(sheet, point, frame, room)?;
@@ -124,6 +127,9 @@ pub(super) fn labels(
     }
     Ok(())
 }
+
+/// Points of a panel that are named in it.
+const MOST_NAMES: usize = 24;
 
 /// Ends of a reference line. Bars lie, so their reference lines stand.
 fn reference_ends(

@@ -5,6 +5,7 @@ use assay_record::{Record, RecordError, Sample};
 
 use crate::published::{PythiaSweep, SweepModel};
 use assay_experiment::page::{Origin, must, record_id, slug};
+use assay_experiment::subject::called;
 
 /// The gains of one model under the published definition.
 #[derive(Debug, Clone)]
@@ -87,16 +88,10 @@ pub(crate) struct Measured<'a> {
 impl<'a> Measured<'a> {
     /// All records; where a model has several, their ids tell them apart.
     pub(crate) fn all(records: &'a [Record]) -> Result<Vec<Self>, ExperimentError> {
-        let same = |r: &Record| {
-            records
-                .iter()
-                .filter(|o| o.key.model == r.key.model)
-                .count()
-        };
-        records.iter().map(|r| Self::new(r, same(r) > 1)).collect()
+        records.iter().map(|r| Self::new(r, records)).collect()
     }
 
-    fn new(record: &'a Record, several: bool) -> Result<Self, ExperimentError> {
+    fn new(record: &'a Record, records: &[Record]) -> Result<Self, ExperimentError> {
         let model = &record.key.model;
         let unsuitable = |reason: String| ExperimentError::Unsuitable {
             model: model.clone(),
@@ -109,18 +104,11 @@ impl<'a> Measured<'a> {
             )));
         }
         let id = record_id(record)?;
+        let (name, key) = called(record, records)?;
         let mut measured = Self {
             gains: ModelGains {
-                name: if several {
-                    format!("{model} ({})", record.key.revision)
-                } else {
-                    model.clone()
-                },
-                key: if several {
-                    format!("{}.{}", slug(model), id.get(..12).unwrap_or(&id))
-                } else {
-                    slug(model)
-                },
+                name,
+                key,
                 published: false,
                 family: record.family.clone(),
                 // The facts say where the norm stands: "LayerNorm, post".

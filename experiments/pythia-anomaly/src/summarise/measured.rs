@@ -2,7 +2,8 @@
 
 use assay_experiment::ExperimentError;
 use assay_experiment::judge::Tested;
-use assay_experiment::page::{GAIN, Origin, P, Page, Stat, must, record_id, slug};
+use assay_experiment::page::{GAIN, Origin, P, Page, Stat, must, record_id};
+use assay_experiment::subject::called;
 use assay_record::{Record, Sample};
 use assay_stats as stats;
 use assay_stats::{Interval, stream};
@@ -43,7 +44,7 @@ impl<'a> Measured<'a> {
             .iter()
             .map(|record| {
                 let model = &record.key.model;
-                let several = records.iter().filter(|r| r.key.model == *model).count() > 1;
+                let (name, key) = called(record, records)?;
                 let id = record_id(record)?;
                 let set = |name: &str| -> Vec<&'a Sample> {
                     let all = record.samples.iter();
@@ -57,14 +58,8 @@ impl<'a> Measured<'a> {
                 let main = all.unit.trim_end_matches(".all");
                 Ok(Self {
                     record,
-                    name: match several {
-                        true => format!("{model} ({})", record.key.revision),
-                        false => model.clone(),
-                    },
-                    key: match several {
-                        true => format!("{}.{}", slug(model), id.get(..12).unwrap_or(&id)),
-                        false => slug(model),
-                    },
+                    name,
+                    key,
                     origin: Origin::record(&id),
                     prompts: set(main),
                     four: set(PUBLISHED_SET),

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use assay_experiment::ExperimentError;
-use assay_experiment::page::{Origin, must, record_id, slug};
+use assay_experiment::page::{Origin, must, record_id};
+use assay_experiment::subject::called;
 use assay_record::{Record, RecordError, Sample};
 use assay_stats as stats;
 
@@ -11,6 +12,7 @@ use assay_stats as stats;
 const MIN_CLUSTERS: usize = 5;
 
 /// A record and what it is called.
+#[derive(Clone)]
 pub(crate) struct Measured<'a> {
     pub(crate) record: &'a Record,
     /// As printed.
@@ -25,20 +27,9 @@ pub(crate) struct Measured<'a> {
 impl<'a> Measured<'a> {
     /// All records; where a model has several, their ids tell them apart.
     pub(crate) fn all(records: &'a [Record]) -> Result<Vec<Self>, ExperimentError> {
-        let several = |r: &Record| {
-            let same = records.iter().filter(|o| o.key.model == r.key.model);
-            same.count() > 1
-        };
         let one = |record: &'a Record| {
             let id = record_id(record)?;
-            let model = &record.key.model;
-            let (name, key) = if several(record) {
-                let short = id.get(..12).unwrap_or(&id);
-                let name = format!("{model} ({})", record.key.revision);
-                (name, format!("{}.{short}", slug(model)))
-            } else {
-                (model.clone(), slug(model))
-            };
+            let (name, key) = called(record, records)?;
             Ok(Self {
                 record,
                 name,
@@ -49,6 +40,11 @@ impl<'a> Measured<'a> {
             })
         };
         records.iter().map(one).collect()
+    }
+
+    /// Steps of training behind a checkpoint.
+    pub(crate) fn step(&self) -> Option<f64> {
+        self.record.key.revision.strip_prefix("step")?.parse().ok()
     }
 
     pub(crate) fn id(&self, rest: &str) -> String {

@@ -73,10 +73,6 @@ fn maps(m: &Measured<'_>) -> Result<Vec<f64>, ExperimentError> {
     Ok(all)
 }
 
-fn step(m: &Measured<'_>) -> Option<f64> {
-    m.record.key.revision.strip_prefix("step")?.parse().ok()
-}
-
 pub(crate) fn write(
     page: &mut Page,
     measured: &[Measured<'_>],
@@ -84,7 +80,7 @@ pub(crate) fn write(
 ) -> Result<Vec<Candidate>, ExperimentError> {
     let mut models: BTreeMap<&str, Vec<(f64, &Measured<'_>)>> = BTreeMap::new();
     for m in measured {
-        if let Some(step) = step(m) {
+        if let Some(step) = m.step() {
             models
                 .entry(&m.record.key.model)
                 .or_default()

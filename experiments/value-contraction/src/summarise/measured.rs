@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use assay_experiment::ExperimentError;
 use assay_experiment::judge::Tested;
 use assay_experiment::page::{GAIN, NOISE, Origin, P, Page, Stat, must, record_id, slug};
+use assay_experiment::subject::called;
 use assay_record::{Record, Sample};
 use assay_stats as stats;
 use assay_stats::{Interval, PERMUTATION_DRAWS, stream};
