@@ -1,7 +1,8 @@
 """Logits of the project's own models by Hugging Face transformers.
 
-Loads each folder as anybody would, with AutoTokenizer and
-AutoModelForCausalLM, and prints JSON: token ids of a text, and of its last
+Loads each folder with AutoModelForCausalLM and PreTrainedTokenizerFast, which
+takes tokenizer.json as it is (AutoTokenizer puts Qwen2's own pre-tokenizer in
+place of the one in the file for every model of that type), and prints JSON: token ids of a text, and of its last
 token the eight largest logits with their tokens, computed in float32.
 
     pip install torch==2.15.0 transformers==5.23.0
@@ -12,7 +13,7 @@ import json
 import pathlib
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 
 ROOT = pathlib.Path(__file__).resolve().parents[2] / "organisms"
 STORY = "Mara has a red lamp. Mara gives the red lamp to Oren. Who has the lamp now?"
@@ -33,7 +34,7 @@ CASES = [
 
 
 def case(folder: str, text: str) -> dict:
-    tokenizer = AutoTokenizer.from_pretrained(ROOT / folder)
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(ROOT / folder)
     model = AutoModelForCausalLM.from_pretrained(ROOT / folder, dtype=torch.float32)
     ids = tokenizer(text)["input_ids"]
     with torch.no_grad():

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use assay_experiment::ExperimentError;
 use assay_experiment::judge::Tested;
-use assay_experiment::page::{GAIN, NOISE, Origin, P, Page, Stat, must, record_id, slug};
+use assay_experiment::page::{GAIN, NOISE, Origin, P, Page, Stat, must, record_id};
 use assay_experiment::subject::called;
 use assay_record::{Record, Sample};
 use assay_stats as stats;
@@ -43,8 +43,7 @@ impl<'a> Measured<'a> {
     pub(crate) fn all(records: &'a [Record]) -> Result<Vec<Self>, ExperimentError> {
         let mut all = Vec::new();
         for record in records {
-            let model = &record.key.model;
-            let several = records.iter().filter(|r| r.key.model == *model).count() > 1;
+            let (name, key) = called(record, records)?;
             let id = record_id(record)?;
             let (mut groups, mut topics) = (Vec::new(), BTreeSet::new());
             let mut samples = BTreeMap::new();
@@ -62,14 +61,8 @@ impl<'a> Measured<'a> {
             }
             all.push(Self {
                 record,
-                name: match several {
-                    true => format!("{model} ({})", record.key.revision),
-                    false => model.clone(),
-                },
-                key: match several {
-                    true => format!("{}.{}", slug(model), id.get(..12).unwrap_or(&id)),
-                    false => slug(model),
-                },
+                name,
+                key,
                 origin: Origin::record(&id),
                 groups,
                 topics: topics.into_iter().collect(),
