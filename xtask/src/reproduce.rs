@@ -104,7 +104,23 @@ impl Run<'_> {
             .filter(|e| brings(e).is_none())
             .cloned()
             .collect();
+        // What is known comes before what is asked.
         let mut units = Vec::new();
+        for experiment in &experiments {
+            if let Some(folder) = brings(experiment) {
+                let follows = known
+                    .iter()
+                    .any(|k| k.name == *experiment && k.follows_training);
+                let candidates = plan::own(&workspace::root().join(folder), follows)?;
+                eprintln!(
+                    "plan: {experiment} over {} models of {folder}",
+                    candidates.len()
+                );
+                let of = vec![experiment.clone()];
+                let say = candidates.len() <= MANY;
+                units.extend(candidates.into_iter().map(|c| (c, of.clone(), say)));
+            }
+        }
         if !shared.is_empty() {
             let names = plan::select(self.models, &registry);
             let memory = self.holding.memory;
@@ -126,21 +142,6 @@ impl Run<'_> {
                         .into_iter()
                         .map(|c| (c, following.clone(), false)),
                 );
-            }
-        }
-        for experiment in &experiments {
-            if let Some(folder) = brings(experiment) {
-                let follows = known
-                    .iter()
-                    .any(|k| k.name == *experiment && k.follows_training);
-                let candidates = plan::own(&workspace::root().join(folder), follows)?;
-                eprintln!(
-                    "plan: {experiment} over {} models of {folder}",
-                    candidates.len()
-                );
-                let of = vec![experiment.clone()];
-                let say = candidates.len() <= MANY;
-                units.extend(candidates.into_iter().map(|c| (c, of.clone(), say)));
             }
         }
         let mut manifest = Manifest::new();

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use crate::ExperimentError;
-use assay_record::{ClaimVerdict, Direction, ExperimentSpec, Verdict};
+use assay_record::{ClaimVerdict, Direction, ExperimentSpec, Record, Verdict};
 use assay_stats as stats;
 use assay_stats::{Evidence, Interval};
 
@@ -25,6 +25,30 @@ pub struct Candidate {
     pub as_published: String,
     /// What there is to judge.
     pub finding: Finding,
+}
+
+/// Parameters below which a model is not asked for what is learnt from much
+/// natural text.
+const FEW_PARAMETERS: u64 = 5_000_000;
+
+/// Candidates of a model, of which those about what does not live in small
+/// models are not applicable to one.
+#[must_use]
+pub fn unless_small(
+    mut candidates: Vec<Candidate>,
+    record: &Record,
+    (what, of_it): (&str, impl Fn(&str) -> bool),
+) -> Vec<Candidate> {
+    if record.facts.parameters < FEW_PARAMETERS {
+        for candidate in candidates.iter_mut().filter(|c| of_it(c.claim)) {
+            let because = format!(
+                "{what} not live in a model of fewer than five million parameters; planted cases test \
+                 the instrument (known-answers)."
+            );
+            candidate.finding = Finding::Settled(Verdict::NotApplicable, because);
+        }
+    }
+    candidates
 }
 
 /// What there is to judge.

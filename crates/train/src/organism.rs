@@ -63,14 +63,19 @@ pub struct Trained {
 }
 
 impl Trained {
-    /// Reads a model's training.json.
+    /// Reads a model's training.json; nothing of a model that was not trained
+    /// here.
     ///
     /// # Errors
     /// A file that cannot be read or is another.
-    pub fn read(folder: &Path) -> Result<Self, TrainError> {
+    pub fn read(folder: &Path) -> Result<Option<Self>, TrainError> {
         let path = folder.join("training.json");
+        if !path.exists() {
+            return Ok(None);
+        }
         let text = std::fs::read_to_string(&path).map_err(TrainError::io("read", &path))?;
-        serde_json::from_str(&text).map_err(|e| TrainError::State {
+        let trained = serde_json::from_str(&text);
+        trained.map(Some).map_err(|e| TrainError::State {
             path,
             reason: e.to_string(),
         })
@@ -131,7 +136,8 @@ impl Organism {
     /// Is `folder` this recipe's model?
     #[must_use]
     pub fn is_in(&self, folder: &Path) -> bool {
-        Trained::read(folder).is_ok_and(|t| t.recipe == *self && t.steps == self.training.steps)
+        Trained::read(folder)
+            .is_ok_and(|t| t.is_some_and(|t| t.recipe == *self && t.steps == self.training.steps))
     }
 
     /// Trains the model and writes its folder into `suite`, and one for every

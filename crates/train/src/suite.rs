@@ -92,9 +92,6 @@ pub struct Cell {
     /// learn but how frequent a token is?
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub shuffled: bool,
-    /// In place of the suite's.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub weight_decay: Option<f64>,
     /// Is it trained to hold the answers in a subspace?
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub interchange: Option<InterchangeSpec>,
@@ -217,10 +214,7 @@ impl Suite {
                     Vec::new()
                 },
                 data: self.data.clone(),
-                training: Training {
-                    weight_decay: cell.weight_decay.unwrap_or(self.training.weight_decay),
-                    ..self.training.clone()
-                },
+                training: self.training.clone(),
             };
             cell.seeds.iter().enumerate().map(make).collect::<Vec<_>>()
         };

@@ -39,11 +39,13 @@ pub(crate) fn plan(session: &mut Session, prompts: &PromptSet) -> Result<(), Exp
 
 /// What the model's folder says of its training.
 fn trained(session: &Session) -> Result<Trained, ExperimentError> {
-    Trained::read(session.folder()).map_err(|e| {
-        session.unsuitable(format!(
-            "is not one that `cargo xtask train` made ({e}); this experiment compares models of \
-             which every difference is known"
-        ))
+    let trained = Trained::read(session.folder());
+    let trained = trained.map_err(|e| session.unsuitable(e.to_string()))?;
+    trained.ok_or_else(|| {
+        session.unsuitable(
+            "is not one that `cargo xtask train` made, and this experiment compares models of which \
+             every difference is known",
+        )
     })
 }
 

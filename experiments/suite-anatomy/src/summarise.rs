@@ -13,7 +13,7 @@ mod tables;
 mod training;
 
 use assay_experiment::ExperimentError;
-use assay_experiment::judge::judge;
+use assay_experiment::judge::{judge, unless_small};
 use assay_experiment::page::Page;
 use assay_record::{ExperimentSpec, NotRun, Record, Summary};
 
@@ -36,7 +36,10 @@ pub(crate) fn summarise(
     let measured: Vec<Measured<'_>> = all.iter().filter(|m| !on_the_way(m)).cloned().collect();
     let mut candidates = Vec::new();
     for m in &measured {
-        candidates.extend(claims::of_model(&mut page, m, spec.alpha)?);
+        let own = claims::of_model(&mut page, m, spec.alpha)?;
+        let massive = |claim: &str| claim.starts_with("anatomy.massive");
+        let massive = ("Massive activations do", massive);
+        candidates.extend(unless_small(own, m.record, massive));
     }
     candidates.extend(training::write(&mut page, &all, spec.alpha)?);
     judge(&mut page, &spec, candidates)?;

@@ -126,7 +126,7 @@ fn record(revision: &str, age: f64) -> Record {
             block: "sequential".to_owned(),
             norm: "LayerNorm, pre".to_owned(),
             position: "rotary".to_owned(),
-            parameters: 1,
+            parameters: 100_000_000,
             stored: "f32".to_owned(),
         },
         samples,

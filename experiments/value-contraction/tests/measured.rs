@@ -316,7 +316,7 @@ fn made_up(family: &str, effect: f64, placebo: f64) -> Record {
             block: "sequential".to_owned(),
             norm: "LayerNorm, pre".to_owned(),
             position: "rotary".to_owned(),
-            parameters: 1,
+            parameters: 100_000_000,
             stored: "f32".to_owned(),
         },
         samples,

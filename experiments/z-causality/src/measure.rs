@@ -59,13 +59,16 @@
 //! `distance-by-pair.…` [pairs * 2] the two ratios of each pair, one after the
 //! other; `distance-random.…` [100 * 3] the same of random subspaces, one after the
 //! other; `update.random` [100 * L] R of each random subspace, both languages;
-//! `draws` number of placebos.
+//! `draws` number of placebos; of a model of the project's own
+//! `training.losses`, `training.valid-loss`, `training.trigram-loss` and
+//! `training.exact.{kind}.{language}` [number, share answered exactly].
 
 use std::collections::BTreeMap;
 
 use assay_experiment::{ExperimentError, Session, Tokenised, blank_samples};
 use assay_problems::{Language, Pair, cross, pairs};
 use assay_record::{PromptSet, Sample};
+use assay_train::Trained;
 
 use crate::cells::{self, Sides};
 use crate::masks::{Masks, Shape};
@@ -120,6 +123,7 @@ pub(crate) fn measure(
     let partners = cross(&pairs);
     let mut by_pair = pair_samples(&pairs, &partners);
     let mut model = model_sample(&shape, &streams)?;
+    training(session, &mut model)?;
 
     masks.describe(session, &shape, seed, &mut model)?;
     let both: Vec<(usize, usize)> = pairs.iter().map(|p| (p.zh, p.en)).collect();
@@ -217,6 +221,21 @@ fn model_sample(shape: &Shape, streams: &Streams) -> Result<Sample, ExperimentEr
     model.scalar("span", shape.span as f64)?;
     model.scalar("massive", streams.massive_positions() as f64)?;
     Ok(model)
+}
+
+/// How a model of the project's own was trained.
+fn training(session: &Session, model: &mut Sample) -> Result<(), ExperimentError> {
+    let trained = Trained::read(session.folder());
+    let Some(trained) = trained.map_err(|e| session.unsuitable(e.to_string()))? else {
+        return Ok(());
+    };
+    model.series("training.losses", trained.losses)?;
+    model.scalar("training.valid-loss", trained.valid_loss)?;
+    model.scalar("training.trigram-loss", trained.trigram_loss)?;
+    for (of, (n, share)) in trained.exact {
+        model.series(&format!("training.exact.{of}"), vec![n as f64, share])?;
+    }
+    Ok(())
 }
 
 /// log p of the answers, unpatched.

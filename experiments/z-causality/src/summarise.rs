@@ -11,6 +11,7 @@ mod masks;
 mod patching;
 mod printed;
 mod texts;
+mod training;
 mod updates;
 
 use assay_experiment::ExperimentError;
@@ -35,6 +36,7 @@ pub(crate) fn summarise(
     let subjects = Subject::all("z", records)?;
     let mut candidates = printed::write(&mut page, &published)?;
     for s in &subjects {
+        training::write(&mut page, s)?;
         let able = baseline::write(&mut page, s, set)?;
         candidates.extend(patching::write(&mut page, s, set, &able)?);
         candidates.extend(held::write(&mut page, s, set, &able)?);
