@@ -32,14 +32,18 @@ pub struct Candidate {
 const FEW_PARAMETERS: u64 = 5_000_000;
 
 /// Candidates of a model, of which those about what does not live in small
-/// models are not applicable to one.
+/// models are not applicable to one. Small models are a body of data of their
+/// own ([`SMALL`]).
 #[must_use]
 pub fn unless_small(
     mut candidates: Vec<Candidate>,
     record: &Record,
     (what, of_it): (&str, impl Fn(&str) -> bool),
 ) -> Vec<Candidate> {
-    if record.facts.parameters < FEW_PARAMETERS {
+    if is_small(record) {
+        for candidate in &mut candidates {
+            candidate.body = SMALL;
+        }
         for candidate in candidates.iter_mut().filter(|c| of_it(c.claim)) {
             let because = format!(
                 "{what} not live in a model of fewer than five million parameters; planted cases test \
@@ -49,6 +53,16 @@ pub fn unless_small(
         }
     }
     candidates
+}
+
+/// Body of data of small models: what is measured on the project's own must
+/// not change what is said of others.
+pub const SMALL: &str = "measured, small";
+
+/// Is a record's model one of those?
+#[must_use]
+pub fn is_small(record: &Record) -> bool {
+    record.facts.parameters < FEW_PARAMETERS
 }
 
 /// What there is to judge.

@@ -15,9 +15,10 @@ use crate::{Lock, LockedModel, ModelCache, SourceError};
 pub struct ResolvedModel {
     /// Registry name, or the stem of the folder or file.
     pub name: String,
-    /// Revision asked for, or `local`.
+    /// Revision asked for; of a local model `local`, or what its folder says
+    /// behind an @.
     pub revision: String,
-    /// Commit or version, or `local`.
+    /// Commit or version; of a local model its revision.
     pub resolved: String,
     /// Family of the registry; a local model is its own family.
     pub family: String,
@@ -307,7 +308,7 @@ fn resolve_local(path: &Path) -> Result<ResolvedModel, SourceError> {
         family: name.clone(),
         name,
         revision: revision.to_owned(),
-        resolved: "local".to_owned(),
+        resolved: revision.to_owned(),
         origin: Origin::Local,
         files,
     })

@@ -143,7 +143,11 @@ pub(crate) fn summarise(
 /// one model are not units, and none whose norm is forced.
 fn across_measured<'m>(measured: &'m [Measured<'_>]) -> Vec<&'m ModelGains> {
     let mut seen = std::collections::BTreeSet::new();
-    let kept = measured.iter().filter(|m| !m.gains.post_norm);
+    // Small models are of a suite that asks the question by itself
+    // (crowding-trained).
+    let kept = measured
+        .iter()
+        .filter(|m| !m.gains.post_norm && !m.gains.small);
     kept.filter(|m| seen.insert(&m.record.key.model))
         .map(|m| &m.gains)
         .collect()

@@ -12,7 +12,7 @@ mod tables;
 mod tests;
 
 use assay_experiment::ExperimentError;
-use assay_experiment::judge::judge;
+use assay_experiment::judge::{judge, unless_small};
 use assay_experiment::page::Page;
 use assay_record::{ExperimentSpec, NotRun, Record, Summary};
 
@@ -34,7 +34,8 @@ pub(crate) fn summarise(
     let mut candidates = printed::write(&mut page, &published, &gains, set)?;
     for m in &measured {
         tables::write(&mut page, m)?;
-        candidates.extend(tests::write(&mut page, m, set)?);
+        let own = tests::write(&mut page, m, set)?;
+        candidates.extend(unless_small(own, m.record, ("", |_: &str| false)));
     }
     judge(&mut page, &spec, candidates)?;
     printed::tables(&mut page, &published, &gains, &measured);

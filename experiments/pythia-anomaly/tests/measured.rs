@@ -221,7 +221,7 @@ fn made_up(block: &str, gain: f64, cos: f64, loss: f64) -> Record {
             block: block.to_owned(),
             norm: "LayerNorm, pre".to_owned(),
             position: "rotary".to_owned(),
-            parameters: 1,
+            parameters: 100_000_000,
             stored: "f32".to_owned(),
         },
         samples,

@@ -8,7 +8,7 @@ use super::models::ModelGains;
 use super::relation::{Partial, Relation, Scale};
 use super::rule::{is_high, model_word, published_rule};
 use super::within::{Within, log_gain_id};
-use assay_experiment::judge::{Candidate, Finding, Tested};
+use assay_experiment::judge::{Candidate, Finding, SMALL, Tested};
 use assay_experiment::page::{Origin, Stat, shown};
 
 /// What the publication says of claims that it never tested.
@@ -212,15 +212,15 @@ fn of_model(
     as_published: String,
     finding: Finding,
 ) -> Candidate {
-    let body = if model.published {
-        "published"
-    } else {
-        "measured"
+    let (body, data) = match (model.published, model.small) {
+        (true, _) => ("published", "published"),
+        (false, true) => (SMALL, "measured"),
+        (false, false) => ("measured", "measured"),
     };
     Candidate {
         claim,
         body,
-        data: format!("{body}: {}", model.name),
+        data: format!("{data}: {}", model.name),
         as_published,
         finding,
     }

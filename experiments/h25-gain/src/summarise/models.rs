@@ -4,6 +4,7 @@ use assay_experiment::ExperimentError;
 use assay_record::{Record, RecordError, Sample};
 
 use crate::published::{PythiaSweep, SweepModel};
+use assay_experiment::judge::is_small;
 use assay_experiment::page::{Origin, must, record_id, slug};
 use assay_experiment::subject::called;
 
@@ -16,6 +17,8 @@ pub(crate) struct ModelGains {
     pub(crate) key: String,
     /// Whether the numbers were published and not measured.
     pub(crate) published: bool,
+    /// Whether it is one of those small models that are a body of their own.
+    pub(crate) small: bool,
     pub(crate) family: String,
     /// Post-LN models are reported and left out of tests: their norm is forced.
     pub(crate) post_norm: bool,
@@ -64,6 +67,7 @@ impl ModelGains {
             name: model.model.clone(),
             key: format!("published.{}", slug(&model.model)),
             published: true,
+            small: false,
             family: "pythia".to_owned(),
             post_norm: false,
             layers: model.n_layers,
@@ -110,6 +114,7 @@ impl<'a> Measured<'a> {
                 name,
                 key,
                 published: false,
+                small: is_small(record),
                 family: record.family.clone(),
                 // The facts say where the norm stands: "LayerNorm, post".
                 post_norm: record.facts.norm.ends_with("post"),
