@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use assay_source::{Lock, LockStatus, REGISTRY_FILE, Registry, Source, SourceError};
+use assay_source::{Lock, LockStatus, ModelEntry, REGISTRY_FILE, Registry, Source, SourceError};
 
 const HEAD: &str = r#"
 version = 1
@@ -131,8 +131,8 @@ fn what_a_registry_may_not_say() {
         "no revision rule",
     );
     check_refused(
-        "revisions = 'run'\nsource = { kind = 'local', path = 'm' }",
-        "only a hub model has training revisions",
+        "revisions = 'run'\nsource = { kind = 'pip', file = 'm', parts = [{ package = 'p==1', member = 'm' }] }",
+        "from Python packages has no training revisions",
     );
 }
 
@@ -210,7 +210,23 @@ fn the_committed_registry_is_whole() {
         .defaults()
         .map(|entry| entry.name.as_str())
         .collect();
-    assert_eq!(defaults, ["smollm2-135m"]);
+    let own = ["parallel-L4-H8-s1", "sequential-L4-H8-s1", "bilingual-s1"];
+    assert_eq!(defaults, [&own[..], &["smollm2-135m"]].concat());
+    // Checkpoints of the project's own lie beside them.
+    for name in own {
+        let entry = registry.get(name).unwrap();
+        let Source::Local(path) = &entry.source else {
+            panic!("{name} is not brought along");
+        };
+        assert!(path.join("model.safetensors").exists(), "{name}");
+        for revision in &entry.revisions {
+            let folder = path.with_file_name(format!("{name}@{revision}"));
+            assert!(
+                folder.join("model.safetensors").exists(),
+                "{name}@{revision}"
+            );
+        }
+    }
     // 1 start, 10 powers of two, 143 thousands.
     let pythia = registry.get("pythia-70m").unwrap();
     assert_eq!(pythia.revisions.len(), 154);
@@ -254,8 +270,8 @@ fn every_key_of_the_committed_registry_has_a_comment() {
     let text = std::fs::read_to_string(committed().join(REGISTRY_FILE)).unwrap();
     let mut found = BTreeSet::new();
     keys(&toml::from_str(&text).unwrap(), &mut found);
-    // The names of the file set and of the revision rule are not keys.
-    for name in ["safetensors", "pythia"] {
+    // The names of the file set and of the revision rules are not keys.
+    for name in ["safetensors", "pythia", "crowding", "bilingual"] {
         assert!(found.remove(name));
     }
     for key in found {
@@ -278,7 +294,8 @@ fn the_committed_lock_follows_the_registry() {
         lock.render(&registry).unwrap(),
         "the lock is not as `fetch` writes it"
     );
-    for entry in registry.defaults() {
+    let own = |entry: &&ModelEntry| matches!(entry.source, Source::Local(_));
+    for entry in registry.defaults().filter(|e| !own(e)) {
         assert_eq!(
             lock.status(&entry.name, entry.default_revision()),
             LockStatus::Locked

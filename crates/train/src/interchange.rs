@@ -150,7 +150,7 @@ impl Interchange {
         };
         let (base, source) = (rows(|s| s.base)?, rows(|s| s.source)?);
         let all = (x.index_select(&source, 0)? - x.index_select(&base, 0)?)?;
-        let inside = all.matmul(&self.projector)?;
+        let inside = all.matmul(&self.projector.to_device(x.device())?)?;
         let mask: Vec<u32> = swaps.iter().map(|s| u32::from(s.inside)).collect();
         let mask = Tensor::from_vec(mask, (swaps.len(), 1), x.device())?;
         let mask = mask.broadcast_as(all.shape())?;

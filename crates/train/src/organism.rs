@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use assay_checkpoint::{DecoderConfig, parse_hf_config};
 use assay_decoder::{Decoder, NoHooks, Pack, Variables};
-use candle_core::{D, DType};
+use candle_core::{D, DType, Device};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -121,7 +121,9 @@ impl Organism {
             steps: of.steps,
             floor: of.floor,
         };
-        let variables = variables(&config, &self.init())?;
+        // A worker without CUDA, or a machine without a GPU, trains on the CPU.
+        let device = Device::cuda_if_available(0)?;
+        let variables = variables(&config, &self.init(), &device)?;
         let run = Run::new(&config, variables, settings, schedule)?;
         Ok(run.with_interchange(self.interchange()?))
     }
@@ -310,7 +312,8 @@ fn curve(losses: &[f32]) -> Vec<f64> {
 fn hash(variables: &Variables) -> Result<String, TrainError> {
     let mut hasher = Sha256::new();
     for (_, var) in variables.iter() {
-        let values = var.as_tensor().to_dtype(DType::F16)?.flatten_all()?;
+        let values = var.as_tensor().to_device(&Device::Cpu)?;
+        let values = values.to_dtype(DType::F16)?.flatten_all()?;
         for value in values.to_vec1::<half::f16>()? {
             hasher.update(value.to_le_bytes());
         }

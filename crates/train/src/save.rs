@@ -17,8 +17,8 @@ pub(crate) fn round_to_f16(run: &Run) -> Result<Variables, TrainError> {
         let (_, var) = values.next().ok_or(DecoderError::Variables {
             reason: "are fewer than the config calls for".to_owned(),
         })?;
-        let rounded = var.as_tensor().detach().to_dtype(DType::F16)?;
-        Ok(rounded.to_dtype(DType::F32)?)
+        let value = var.as_tensor().detach().to_device(&Device::Cpu)?;
+        Ok(value.to_dtype(DType::F16)?.to_dtype(DType::F32)?)
     };
     Ok(Variables::new(&run.config, &mut next)?)
 }
@@ -55,9 +55,13 @@ pub fn save_state(run: &Run, path: &Path) -> Result<(), TrainError> {
     let mut tensors = Vec::new();
     for ((spec, var), (mean, square)) in run.variables.iter().zip(&run.optimiser.moments) {
         let [value, of_mean, of_square] = names(&spec.name);
-        tensors.push((value, var.as_tensor().clone()));
-        tensors.push((of_mean, mean.clone()));
-        tensors.push((of_square, square.clone()));
+        for (name, tensor) in [
+            (value, var.as_tensor()),
+            (of_mean, mean),
+            (of_square, square),
+        ] {
+            tensors.push((name, tensor.to_device(&Device::Cpu)?));
+        }
     }
     let steps = i64::try_from(run.steps()).unwrap_or(i64::MAX);
     tensors.push((STEPS.to_owned(), Tensor::new(&[steps], &Device::Cpu)?));
@@ -106,8 +110,9 @@ pub fn load_state(run: &mut Run, path: &Path) -> Result<(), TrainError> {
     let mut values = Vec::new();
     for (spec, var) in run.variables.iter() {
         let [value, mean, square] = names(&spec.name);
-        values.push(find(&value, var)?);
-        moments.push((find(&mean, var)?, find(&square, var)?));
+        let here = |name: &str| Ok::<_, TrainError>(find(name, var)?.to_device(var.device())?);
+        values.push(here(&value)?);
+        moments.push((here(&mean)?, here(&square)?));
     }
     for ((_, var), value) in run.variables.iter().zip(values) {
         var.set(&value)?;

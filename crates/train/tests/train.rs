@@ -65,7 +65,7 @@ fn run_of(config: &DecoderConfig, dtype: DType) -> Run {
     };
     Run::new(
         config,
-        variables(config, &init).unwrap(),
+        variables(config, &init, &Device::Cpu).unwrap(),
         SETTINGS,
         schedule,
     )

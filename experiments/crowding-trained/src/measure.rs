@@ -19,6 +19,7 @@ use assay_hook_site::{BlockSite, SitePattern};
 use assay_record::{PromptSet, Sample};
 use assay_trace::{Trace, record, select_sites};
 use assay_train::{Form, TrainError, Trained, variables};
+use candle_core::Device;
 
 const SITES: [&str; 2] = ["blocks.*.hook_resid_pre", "blocks.*.hook_resid_post"];
 
@@ -61,7 +62,7 @@ pub(crate) fn measure(
 
     let refused = |e: TrainError| session.unsuitable(e.to_string());
     let config = session.decoder().config().clone();
-    let start = variables(&config, &trained.recipe.init()).map_err(refused)?;
+    let start = variables(&config, &trained.recipe.init(), &Device::Cpu).map_err(refused)?;
     let start = Decoder::of_variables(&config, &Arc::new(start))?;
     let sites = select_sites(&start, &SITES.map(SitePattern::new))?;
     let trace = record(&start, &tokens.pack, &sites, Vec::new())?;
