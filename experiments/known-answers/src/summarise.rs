@@ -5,7 +5,7 @@
 
 use assay_experiment::ExperimentError;
 use assay_experiment::judge::{Candidate, Finding, judge};
-use assay_experiment::page::{COUNT, GAIN, Origin, Page, R, SHARE, must, shown, words};
+use assay_experiment::page::{COUNT, GAIN, Origin, Page, R, SHARE, Style, must, shown, words};
 use assay_experiment::subject::Subject;
 use assay_record::{
     Axis, Cell, Direction, ExperimentSpec, Figure, Line, NotRun, Panel, Plot, Record, Summary,
@@ -42,6 +42,7 @@ pub(crate) fn summarise(
         figures(&mut page, s)?;
     } else {
         for claim in CLAIMS {
+            put_mark(&mut page, &spec, claim)?;
             candidates.push(Candidate {
                 claim,
                 body: "planted",
@@ -78,6 +79,23 @@ fn claim_of(instrument: &Instrument) -> &'static str {
     CLAIMS.iter().find(is).copied().unwrap_or("known.patch")
 }
 
+/// The declared mark of a claim as a number; gives its id.
+fn put_mark(
+    page: &mut Page,
+    spec: &ExperimentSpec,
+    claim: &str,
+) -> Result<String, ExperimentError> {
+    let mark = spec.claim(claim)?.smallest_effect;
+    let declared = Origin::published("experiment.toml of known-answers");
+    page.put(
+        &format!("{claim}.mark"),
+        "pass mark",
+        mark,
+        Style::declared(mark),
+        &declared,
+    )
+}
+
 /// A claim is supported if its metric passes the declared mark: the truth is
 /// known, and nothing is estimated.
 fn marked(
@@ -89,9 +107,7 @@ fn marked(
     let declared = spec.claim(claim)?;
     let mark = declared.smallest_effect;
     page.put(claim, &declared.metric, value, R, origin)?;
-    let mark_id = format!("{claim}.mark");
-    let style = assay_experiment::page::Style::declared(mark);
-    page.put(&mark_id, "pass mark", mark, style, &Origin::default())?;
+    let mark_id = put_mark(page, spec, claim)?;
     let (passed, must) = match declared.direction {
         Direction::Positive => (value >= mark, "at least"),
         Direction::Negative => (value <= mark, "at most"),
@@ -200,7 +216,7 @@ fn cases(
                 instrument.measure, instrument.of
             );
             page.put(&id("n"), instrument.of, *n as f64, COUNT, &s.origin)?;
-            let style = assay_experiment::page::Style::declared(*noise);
+            let style = Style::declared(*noise);
             page.put(&id("noise"), "noise", *noise, style, &s.origin)?;
             page.put(&id("mean"), &what, mean, R.drawn(), &s.origin)?;
             let sd = must(&unit, stats::sd_sample(values))?;

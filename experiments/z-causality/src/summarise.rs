@@ -34,6 +34,7 @@ pub(crate) fn summarise(
         alpha: spec.alpha,
     };
     let subjects = Subject::all("z", records)?;
+    baseline::settings(&mut page)?;
     let mut candidates = printed::write(&mut page, &published)?;
     for s in &subjects {
         training::write(&mut page, s)?;

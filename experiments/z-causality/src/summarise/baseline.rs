@@ -8,6 +8,14 @@ use assay_stats as stats;
 
 use crate::measure::ENOUGH;
 
+/// What was set before any number was seen.
+pub(crate) fn settings(page: &mut Page) -> Result<(), ExperimentError> {
+    let own = Origin::published("set before the run");
+    let what = "fewest pairs that a claim about answers is judged on";
+    page.put("z.settings.enough", what, ENOUGH as f64, COUNT, &own)?;
+    Ok(())
+}
+
 /// Writes the baseline; gives the pairs that prefer their own answer in both
 /// languages.
 pub(crate) fn write<'a>(
@@ -15,12 +23,6 @@ pub(crate) fn write<'a>(
     s: &Subject<'a>,
     set: Settings,
 ) -> Result<Vec<&'a Sample>, ExperimentError> {
-    let enough = "z.settings.enough";
-    if !page.summary.numbers.contains_key(enough) {
-        let own = Origin::published("set before the run");
-        let what = "fewest pairs that a claim about answers is judged on";
-        page.put(enough, what, ENOUGH as f64, COUNT, &own)?;
-    }
     let pairs: Vec<&Sample> = s.units("pair.").collect();
     let prefers = |pair: &Sample, language: &str| {
         let found = pair.get(&format!("prefers.{language}"));
