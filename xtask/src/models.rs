@@ -1,9 +1,16 @@
 //! `models`: the registry, and which of its models are here.
 
-use assay_source::{LockStatus, Source, plan};
+use std::path::Path;
+
+use assay_source::{LockStatus, Source, plan, resolve};
 
 use crate::bars::{human_bytes, table};
 use crate::{Ending, workspace};
+
+fn file_name(path: &Path) -> String {
+    let name = path.file_name().unwrap_or(path.as_os_str());
+    name.to_string_lossy().into_owned()
+}
 
 pub(crate) fn models() -> anyhow::Result<Ending> {
     let (registry, lock, cache) = workspace::models()?;
@@ -16,13 +23,23 @@ pub(crate) fn models() -> anyhow::Result<Ending> {
         let source = match &entry.source {
             Source::Hub(hub) => format!("hub {}", hub.repo),
             Source::Pip(_) => "python package".to_owned(),
-            Source::Local(path) => path.display().to_string(),
+            Source::Local(path) => format!("folder {}", file_name(path)),
         };
-        let locked = match lock.status(&entry.name, revision) {
-            LockStatus::Locked => "yes",
-            LockStatus::Unlocked => "no",
+        // What lies here is neither fetched nor locked.
+        let resolved = || resolve(&registry, &lock, &cache, &entry.name);
+        let (locked, present) = match (&entry.source, lock.status(&entry.name, revision)) {
+            (Source::Local(_), _) => {
+                let files = resolved().map_or(Vec::new(), |model| model.files);
+                ("-", files.iter().map(|f| f.len).sum())
+            }
+            (_, status) => (
+                match status {
+                    LockStatus::Locked => "yes",
+                    LockStatus::Unlocked => "no",
+                },
+                plan(&registry, &lock, &cache, &entry.name)?.bytes_present,
+            ),
         };
-        let present = plan(&registry, &lock, &cache, &entry.name)?.bytes_present;
         let here = if present == 0 {
             "no".to_owned()
         } else {
