@@ -31,23 +31,33 @@ pub struct Candidate {
 /// natural text.
 const FEW_PARAMETERS: u64 = 5_000_000;
 
-/// Candidates of a model, of which those about what does not live in small
-/// models are not applicable to one. Small models are a body of data of their
+/// Candidates of a model; those of a small one are of a body of data of their
 /// own ([`SMALL`]).
 #[must_use]
-pub fn unless_small(
-    mut candidates: Vec<Candidate>,
-    record: &Record,
-    (what, of_it): (&str, impl Fn(&str) -> bool),
-) -> Vec<Candidate> {
+pub fn apart_if_small(mut candidates: Vec<Candidate>, record: &Record) -> Vec<Candidate> {
     if is_small(record) {
         for candidate in &mut candidates {
             candidate.body = SMALL;
         }
+    }
+    candidates
+}
+
+/// As [`apart_if_small`]; those of a small model that are `of_it`, about `what`
+/// does not live in small models, are not applicable.
+#[must_use]
+pub fn unless_small(
+    candidates: Vec<Candidate>,
+    record: &Record,
+    (what, of_it): (&str, impl Fn(&str) -> bool),
+) -> Vec<Candidate> {
+    let mut candidates = apart_if_small(candidates, record);
+    if is_small(record) {
         for candidate in candidates.iter_mut().filter(|c| of_it(c.claim)) {
             let because = format!(
-                "{what} not live in a model of fewer than five million parameters; planted cases test \
-                 the instrument (known-answers)."
+                "{what} not live in a model of fewer than {} million parameters; planted cases test \
+                 the instrument (known-answers).",
+                FEW_PARAMETERS / 1_000_000
             );
             candidate.finding = Finding::Settled(Verdict::NotApplicable, because);
         }

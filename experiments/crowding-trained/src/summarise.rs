@@ -14,7 +14,7 @@ use assay_experiment::page::{COUNT, GAIN, Origin, P, PLAIN, Page, shown};
 use assay_experiment::subject::{Settings, Subject};
 use assay_record::{ExperimentSpec, NotRun, Record, Summary, Verdict};
 
-use crate::design::{COMPARISONS, Comparison, Effect, Unit, compare};
+use crate::design::{COMPARISONS, Comparison, Effect, POWER, Unit, compare};
 
 pub(crate) fn summarise(
     spec: ExperimentSpec,
@@ -78,7 +78,7 @@ fn weigh(
             Finding::Tested(Tested {
                 because: format!(
                     "{} [{}, {}] a {}, p = {} by permuting within {} strata of {} models; a change \
-                     of {} would be found with a power of 0.8.",
+                     of {} would be found with a power of {POWER}.",
                     shown(&id(comparison, "")),
                     shown(&id(comparison, ".low")),
                     shown(&id(comparison, ".high")),
@@ -134,6 +134,7 @@ fn put(
     }
     let p = format!("{what}: p by permutation within strata");
     page.put(&format!("{id}.p"), &p, effect.p, P.drawn(), origin)?;
+    let detectable = format!("change found with a power of {POWER} at alpha");
     for (name, words, value, style) in [
         ("models", "models compared", effect.n as f64, COUNT),
         ("strata", "strata", effect.strata as f64, COUNT),
@@ -144,12 +145,7 @@ fn put(
             effect.spread,
             PLAIN,
         ),
-        (
-            "detectable",
-            "change found with a power of 0.8 at alpha",
-            effect.detectable,
-            GAIN,
-        ),
+        ("detectable", &detectable, effect.detectable, GAIN),
     ] {
         let what = format!("{what}: {words}");
         page.put(&format!("{id}.{name}"), &what, value, style, origin)?;

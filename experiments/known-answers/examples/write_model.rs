@@ -17,12 +17,11 @@ use assay_stats::stream;
 use assay_testkit::{TinyModel, tensors, write_hf_with};
 use assay_train::HeldSubspace;
 use candle_core::{Device, Tensor};
+use known_answers::MASSIVE_DIMENSION as DIMENSION;
 use nalgebra::DMatrix;
 
 const D: usize = 64;
-/// The dimension of the massive activation, and its size: more than a thousand
-/// times the others'.
-const DIMENSION: usize = 17;
+/// Size of the massive activation: more than a thousand times the others'.
 const SIZE: f64 = 20_000.0;
 const D_HEAD: usize = 8;
 /// Rows of a head's queries and keys that turn slowest under rotary positions.

@@ -5,7 +5,7 @@
 //! own, when that part of the last token's residual stream before the block is
 //! the partner's; `patch.random` [199] the same of random subspaces of that
 //! size; `massive.found` the share of blocks after which the largest
-//! activation is the first token's, and `massive.medians` how many medians it
+//! activation is the planted one, of the first token, and `massive.medians` how many medians it
 //! is, by block; `sink.by-head` mean attention of later queries to the first
 //! position in the last block.
 
@@ -17,6 +17,8 @@ use assay_record::{PromptSet, Sample};
 use assay_stats::stream;
 use assay_train::HeldSubspace;
 use candle_core::{DType, Tensor};
+
+use crate::MASSIVE_DIMENSION;
 
 const SITES: [&str; 3] = [
     "blocks.*.hook_resid_pre",
@@ -65,7 +67,8 @@ pub(crate) fn measure(
         for (found, segment) in found.iter_mut().zip(&segments) {
             let largest =
                 massive(&rows[segment.clone()]).map_err(|e| failed("massive activations", &e))?;
-            found.0 += f64::from(u8::from(largest.position == 0)) / layers as f64;
+            let planted = largest.position == 0 && largest.dimension == MASSIVE_DIMENSION;
+            found.0 += f64::from(u8::from(planted)) / layers as f64;
             found.1.push(largest.top[0] / largest.median);
         }
     }

@@ -15,6 +15,9 @@ use std::collections::BTreeMap;
 use assay_experiment::{Experiment, ExperimentError, Session};
 use assay_record::{ExperimentSpec, ModelFacts, NotRun, PromptSet, Record, Sample, Summary};
 
+/// Dimension of the hand-built model's massive activation, at the first token.
+pub const MASSIVE_DIMENSION: usize = 17;
+
 /// The experiment.
 pub struct KnownAnswers;
 

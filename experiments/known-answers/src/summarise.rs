@@ -159,10 +159,10 @@ fn by_hand(page: &mut Page, s: &Subject<'_>) -> Result<Vec<(&'static str, f64)>,
     }
     let largest = random.iter().copied().fold(f64::MIN, f64::max);
     let id = "known.by-hand.random".to_owned();
-    let label = "largest mean effect of 199 random subspaces, logits";
-    page.put(&id, label, largest, GAIN.drawn(), &s.origin)?;
+    let label = format!("largest mean effect of {DRAWS} random subspaces, logits");
+    page.put(&id, &label, largest, GAIN.drawn(), &s.origin)?;
     rows.push(vec![
-        words("the most effective of 199 random subspaces"),
+        words(format!("the most effective of {DRAWS} random subspaces")),
         Cell::Number(id),
     ]);
     page.table(

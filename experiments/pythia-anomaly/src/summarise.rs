@@ -12,7 +12,7 @@ mod tables;
 mod tests;
 
 use assay_experiment::ExperimentError;
-use assay_experiment::judge::{judge, unless_small};
+use assay_experiment::judge::{apart_if_small, judge};
 use assay_experiment::page::Page;
 use assay_record::{ExperimentSpec, NotRun, Record, Summary};
 
@@ -35,7 +35,7 @@ pub(crate) fn summarise(
     for m in &measured {
         tables::write(&mut page, m)?;
         let own = tests::write(&mut page, m, set)?;
-        candidates.extend(unless_small(own, m.record, ("", |_: &str| false)));
+        candidates.extend(apart_if_small(own, m.record));
     }
     judge(&mut page, &spec, candidates)?;
     printed::tables(&mut page, &published, &gains, &measured);

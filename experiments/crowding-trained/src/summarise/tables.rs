@@ -8,7 +8,7 @@ use assay_record::Cell;
 use assay_stats as stats;
 
 use super::id;
-use crate::design::{COMPARISONS, Reading, Unit};
+use crate::design::{COMPARISONS, POWER, Reading, Unit};
 
 pub(crate) fn write(
     page: &mut Page,
@@ -44,11 +44,13 @@ fn comparisons(page: &mut Page) {
     page.table(
         "comparisons",
         "What changes log gain",
+        &format!(
         "Least squares with a term for every stratum, p by permuting within strata. The deviation is \
-         that of the residuals; the detectable change is found with a power of 0.8 before Holm. The \
+         that of the residuals; the detectable change is found with a power of {POWER} before Holm. The \
          last two columns are of the same models before the first step of training: what is there \
          already was not learnt. Learned positions are GPT-2's form, which also ties its embeddings and \
-         computes GELU by tanh.",
+         computes GELU by tanh."
+        ),
         &[
             "comparison",
             "for one",
