@@ -51,14 +51,27 @@ impl Dialect {
         }
     }
 
-    /// A number with its origin, as far as the language can say it.
+    /// A number with its origin, as far as the language can say it: a measured
+    /// one links to its first record.
     pub(crate) fn number(self, id: &str, book: &Book) -> Option<String> {
         let number = book.get(id)?;
         let shown = book.shown(id)?;
         Some(match self {
-            Dialect::Markdown => markdown(&shown.plain("-")),
+            Dialect::Markdown => {
+                let text = markdown(&shown.plain("-"));
+                match number.records.first() {
+                    Some(record) => format!("[{text}](#record-{} \"{id}\")", short(record)),
+                    None => text,
+                }
+            }
             Dialect::Html => html_number(id, number, &shown),
-            Dialect::Latex => format!("\\{}{{}}", book.macro_name(id)?),
+            Dialect::Latex => {
+                let text = format!("\\{}{{}}", book.macro_name(id)?);
+                match number.records.first() {
+                    Some(record) => format!("\\fromrecord{{{}}}{{{text}}}", short(record)),
+                    None => text,
+                }
+            }
         })
     }
 }

@@ -101,6 +101,9 @@ pub enum ReportError {
         /// The system's own word.
         source: std::io::Error,
     },
+    /// The raw values cannot be written as a table.
+    #[error("cannot write the table of raw values: {0}")]
+    Samples(String),
     /// The archive could not be built.
     #[error("cannot pack {name} into results.zip: {reason}")]
     Archive {

@@ -16,6 +16,8 @@ pub struct ReportInput {
     pub provenance: Vec<(String, String)>,
     /// The command that makes this report.
     pub command: String,
+    /// Ids of the claims of the first page, in order.
+    pub headlines: Vec<String>,
     /// What was asked for, and what came of it.
     pub outcomes: Vec<OutcomeLine>,
 }

@@ -182,21 +182,24 @@ pub(crate) fn macros(book: &Book) -> String {
     out
 }
 
-/// The printed number in LaTeX.
+/// The printed number as siunitx takes it.
 fn set(shown: &Shown) -> String {
-    let below = if shown.below {
-        "\\ensuremath{<}\\,"
+    let below = if shown.below { "< " } else { "" };
+    let sign = if shown.negative { "-" } else { "" };
+    let digits = shown.digits.replace(',', "");
+    let power = shown.exponent.map(|e| format!("e{e}")).unwrap_or_default();
+    // A p value is printed without the zero before its point.
+    let bare = if shown.digits.starts_with('.') {
+        "[print-zero-integer=false]"
     } else {
         ""
     };
-    let sign = if shown.negative { "$-$" } else { "" };
-    let digits = shown.digits.replace(',', "{,}");
-    let percent = if shown.percent { "\\%" } else { "" };
-    let power = shown
-        .exponent
-        .map(|e| format!("\\ensuremath{{{{}}\\times10^{{{e}}}}}"))
-        .unwrap_or_default();
-    format!("{below}{sign}{digits}{power}{percent}")
+    let number = format!("{below}{sign}{digits}{power}");
+    if shown.percent {
+        format!("\\qty{{{number}}}{{\\percent}}")
+    } else {
+        format!("\\num{bare}{{{number}}}")
+    }
 }
 
 #[cfg(test)]
@@ -230,14 +233,14 @@ mod tests {
 
     #[test]
     fn numbers_are_set() {
-        check(-0.8116, Format::Fixed(2), "$-$0.81");
-        check(0.0002, Format::PValue, "\\ensuremath{<}\\,.001");
-        check(0.123, Format::Percent, "12.3\\%");
+        check(-0.8116, Format::Fixed(2), "\\num{-0.81}");
         check(
-            -3.2e-9,
-            Format::Significant(2),
-            "$-$3.2\\ensuremath{{}\\times10^{-9}}",
+            0.0002,
+            Format::PValue,
+            "\\num[print-zero-integer=false]{< .001}",
         );
-        check(49_152.0, Format::Integer, "49{,}152");
+        check(0.123, Format::Percent, "\\qty{12.3}{\\percent}");
+        check(-3.2e-9, Format::Significant(2), "\\num{-3.2e-9}");
+        check(49_152.0, Format::Integer, "\\num{49152}");
     }
 }

@@ -16,8 +16,10 @@ mod input;
 mod latex;
 mod pdf;
 mod render;
+mod samples;
 mod sections;
 mod shown;
+mod story;
 mod tables;
 mod text;
 mod view;
@@ -26,17 +28,19 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
-use assay_record::{Summary, write_atomically};
+use assay_record::{Number, Summary, write_atomically};
 
 use crate::book::Book;
 
 pub use error::ReportError;
 pub use input::{GoldenLine, Outcome, OutcomeLine, PdfOutcome, ReportInput, Written};
+pub use samples::{samples_csv, samples_parquet};
 
 /// Writes the report into the folder `out`, which is made where it is missing:
-/// report.md, report.html (self-contained), report.tex with macros.tex,
-/// report.pdf where latexmk is installed, figures/ with SVG, PDF and CSV of
-/// each figure, and results.zip with summaries, records, figures, texts and a
+/// report.md, report.html (self-contained), report.tex with preamble.tex,
+/// macros.tex and tables/, which a paper can take in, report.pdf where latexmk
+/// is installed, figures/ with SVG, PDF and CSV of each figure, tables/ with
+/// the CSV of each table of a summary, and results.zip with summaries, records, figures, texts and a
 /// manifest of SHA-256 hashes. Nothing is written before everything could be
 /// made.
 ///
@@ -68,6 +72,20 @@ pub fn write_report(input: &ReportInput, out: &Path) -> Result<Written, ReportEr
     })
 }
 
+/// Every number of the report by its id: those of the summaries, and those that
+/// the harness itself states (facts about models, declared thresholds, counts
+/// of checks).
+///
+/// # Errors
+/// As [`write_report`], of the numbers.
+pub fn all_numbers(input: &ReportInput) -> Result<BTreeMap<String, Number>, ReportError> {
+    let book = Book::new(input)?;
+    Ok(book
+        .iter()
+        .map(|(id, n)| (id.to_owned(), n.clone()))
+        .collect())
+}
+
 /// Every file but report.pdf, by name.
 fn render_files(input: &ReportInput) -> Result<BTreeMap<String, Vec<u8>>, ReportError> {
     check_names(&input.summaries)?;
@@ -97,11 +115,25 @@ fn render_files(input: &ReportInput) -> Result<BTreeMap<String, Vec<u8>>, Report
             files.insert(name, tables::csv(summary, table)?);
         }
     }
-    let view = view::view(input, drawn, &book)?;
+    let story = match story::figure(input) {
+        Some(f) => {
+            let drawn = figure::draw(&f, &book)?;
+            files.insert(
+                "figures/story.svg".to_owned(),
+                drawn.svg.clone().into_bytes(),
+            );
+            files.insert("figures/story.pdf".to_owned(), figure::pdf(&f.id, &drawn)?);
+            files.insert("figures/story.csv".to_owned(), figure::csv(&f)?);
+            Some((f, drawn))
+        }
+        None => None,
+    };
+    let view = view::view(input, story, drawn, &book)?;
     for (name, text) in render::render(&view, &book)? {
-        files.insert(name.to_owned(), text.into_bytes());
+        files.insert(name, text.into_bytes());
     }
     files.insert("macros.tex".to_owned(), latex::macros(&book).into_bytes());
+    files.insert("preamble.tex".to_owned(), render::PREAMBLE.into());
     let mut packed = files.clone();
     for summary in &input.summaries {
         let name = format!("summaries/{}.json", summary.experiment);

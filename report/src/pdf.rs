@@ -71,15 +71,18 @@ fn typeset_with(
     })
 }
 
-/// The first line of a log that starts with an exclamation mark, or the last
-/// line where there is none.
+/// The first line of a log that starts with an exclamation mark, with the place
+/// that it names behind it, or the last line where there is none.
 fn complaint(log: &str) -> String {
     let mut lines = log.lines().filter(|l| !l.trim().is_empty());
     let last = lines.clone().next_back().unwrap_or("it left no log");
-    lines
-        .find(|l| l.starts_with('!'))
-        .unwrap_or(last)
-        .to_owned()
+    let Some(first) = lines.find(|l| l.starts_with('!')) else {
+        return last.to_owned();
+    };
+    match lines.find(|l| l.starts_with("l.")) {
+        Some(place) => format!("{first} {place}"),
+        None => first.to_owned(),
+    }
 }
 
 #[cfg(test)]
@@ -93,7 +96,7 @@ mod tests {
     #[test]
     fn the_first_complaint_is_quoted() {
         let log = "This is pdfTeX\n! Undefined control sequence.\nl.3 \\foo\n! Emergency stop.\n";
-        assert_eq!(complaint(log), "! Undefined control sequence.");
+        assert_eq!(complaint(log), "! Undefined control sequence. l.3 \\foo");
         assert_eq!(complaint("one\ntwo\n"), "two");
     }
 
@@ -105,7 +108,8 @@ mod tests {
             Ok(None) => println!("latexmk is not installed: its complaint was not provoked"),
             other => assert_eq!(
                 other.unwrap_err().to_string(),
-                "latexmk could not set report.tex: ! Undefined control sequence."
+                "latexmk could not set report.tex: ! Undefined control sequence. l.1 \
+                 ...cumentclass{article}\\begin{document}\\nosuchcommand"
             ),
         }
     }

@@ -1,6 +1,8 @@
 //! The tables of the report that do not come ready from a summary.
 
-use assay_record::{Agreement, ModelRow, RecordKey, Summary, Verdict};
+use std::collections::BTreeSet;
+
+use assay_record::{Agreement, Comparison, Erratum, ModelRow, RecordKey, Summary, Verdict};
 
 use crate::book::{Book, fact_id, golden_id};
 use crate::error::ReportError;
@@ -115,22 +117,24 @@ pub(crate) fn overview(input: &ReportInput, book: &Book) -> Result<Vec<TableView
     ])
 }
 
-/// What was measured, and what was not.
-pub(crate) fn models(
-    s: &Summary,
-    command: &str,
-    book: &Book,
-) -> Result<Vec<TableView>, ReportError> {
-    let [shapes_id, builds_id, absent_id] =
-        ["shapes", "builds", "not-run"].map(|part| format!("{}-{part}", s.experiment));
+/// The models measured, each once.
+pub(crate) fn models(input: &ReportInput, book: &Book) -> Result<Vec<TableView>, ReportError> {
     let around = |id, title, caption| Around {
         id,
         title,
         caption,
-        command,
+        command: &input.command,
     };
-    let fact = |row: &ModelRow, name: &str| number(&fact_id(s, row, name));
-    let shapes = s.models.iter().map(|row| {
+    let mut seen = BTreeSet::new();
+    let mut models: Vec<(&Summary, &ModelRow)> = Vec::new();
+    for summary in &input.summaries {
+        for row in &summary.models {
+            if seen.insert((&row.model, &row.revision)) {
+                models.push((summary, row));
+            }
+        }
+    }
+    let shapes = models.iter().map(|(s, row)| {
         let names = [
             "n-layers",
             "n-heads",
@@ -142,11 +146,11 @@ pub(crate) fn models(
             "rho",
             "parameters",
         ];
-        let mut cells = vec![code(&row.model)];
-        cells.extend(names.map(|name| fact(row, name)));
+        let mut cells = vec![code(&row.model), code(&row.revision)];
+        cells.extend(names.map(|name| number(&fact_id(s, row, name))));
         cells
     });
-    let builds = s.models.iter().map(|row| {
+    let builds = models.iter().map(|(_, row)| {
         let f = &row.facts;
         vec![
             code(&row.model),
@@ -156,23 +160,19 @@ pub(crate) fn models(
             text(&f.norm),
             text(&f.position),
             text(&f.stored),
-            CellView::new(Kind::Hash, &row.record),
         ]
     });
-    let absent = s
-        .not_run
-        .iter()
-        .map(|n| vec![code(&n.model), text(&n.reason)]);
     let mut tables = unless_empty(
         TableView::new(
             around(
-                &shapes_id,
+                "shapes",
                 "Models measured: sizes",
                 "Read from the configuration and the weights: L blocks, H query heads, \
                  H_kv key/value heads, widths d, head density ρ = H / d_head.",
             ),
             &[
                 "Model",
+                "Revision",
                 "#L",
                 "#H",
                 "#H_kv",
@@ -186,11 +186,15 @@ pub(crate) fn models(
             shapes.collect(),
             book,
         )?,
-        s.models.len(),
+        models.len(),
     );
     tables.extend(unless_empty(
         TableView::new(
-            around(&builds_id, "Models measured: construction", ""),
+            around(
+                "builds",
+                "Models measured: construction",
+                "As seen from what each block does to a changed activation, not as configured.",
+            ),
             &[
                 "Model",
                 "Revision",
@@ -199,47 +203,45 @@ pub(crate) fn models(
                 "Norm",
                 "Positions",
                 "Stored as",
-                "Record",
             ],
             builds.collect(),
             book,
         )?,
-        s.models.len(),
-    ));
-    tables.extend(unless_empty(
-        TableView::new(
-            around(&absent_id, "Models not measured", ""),
-            &["Model", "Why"],
-            absent.collect(),
-            book,
-        )?,
-        s.not_run.len(),
+        models.len(),
     ));
     Ok(tables)
 }
 
-/// Published beside measured, and what is wrong with the publication.
-pub(crate) fn published(
-    s: &Summary,
-    command: &str,
-    book: &Book,
-) -> Result<Vec<TableView>, ReportError> {
+/// Published beside measured, and what is wrong with the publications.
+pub(crate) fn published(input: &ReportInput, book: &Book) -> Result<Vec<TableView>, ReportError> {
     let measured = |id: &Option<String>| match id {
         Some(id) => number(id),
         None => CellView::new(Kind::Missing, "not measured"),
     };
-    let comparisons = s.comparisons.iter().map(|c| {
-        vec![
-            text(&c.what),
-            number(&c.published),
-            measured(&c.as_published),
-            measured(&c.difference),
-            measured(&c.audited),
-            text(agreement(c.agreement)),
-            CellView::new(Kind::Rich, &c.note),
-        ]
-    });
-    let errata = s.errata.iter().map(|e| {
+    let comparisons = |s: &Summary| -> Vec<Vec<CellView>> {
+        let row = |c: &Comparison| {
+            vec![
+                code(&s.experiment),
+                text(&c.what),
+                number(&c.published),
+                measured(&c.as_published),
+                measured(&c.difference),
+                measured(&c.audited),
+                text(agreement(c.agreement)),
+                CellView::new(Kind::Rich, &c.note),
+            ]
+        };
+        s.comparisons.iter().map(row).collect()
+    };
+    let comparisons: Vec<_> = input.summaries.iter().flat_map(comparisons).collect();
+    let mut errata: Vec<(&Summary, &Erratum)> = input
+        .summaries
+        .iter()
+        .flat_map(|s| s.errata.iter().map(move |e| (s, e)))
+        .collect();
+    // E2 before E10.
+    errata.sort_by_key(|(_, e)| (e.id.len(), &e.id));
+    let errata = errata.into_iter().map(|(s, e)| {
         let origin = if e.computed {
             text("computed in this run")
         } else {
@@ -251,18 +253,27 @@ pub(crate) fn published(
             CellView::new(Kind::Rich, &e.truth),
             CellView::new(Kind::Rich, &e.evidence),
             origin,
+            code(&s.experiment),
         ]
     });
+    let (compared, errata) = (comparisons.len(), errata.collect::<Vec<_>>());
+    let around = |id, title, caption| Around {
+        id,
+        title,
+        caption,
+        command: &input.command,
+    };
     let mut tables = unless_empty(
         TableView::new(
-            Around {
-                id: &format!("{}-comparisons", s.experiment),
-                title: "Published against measured",
-                caption: "The measured value under the published definition, its difference \
-                          from the published one, and the value under the audited definition.",
-                command,
-            },
+            around(
+                "comparisons",
+                "Published against measured",
+                "The measured value under the published definition, its difference from the \
+                 published one, the value under the audited definition, and what explains the \
+                 difference.",
+            ),
             &[
+                "Experiment",
                 "What",
                 "#Published",
                 "#Measured, as published",
@@ -271,24 +282,27 @@ pub(crate) fn published(
                 "Agreement",
                 "Note",
             ],
-            comparisons.collect(),
+            comparisons,
             book,
         )?,
-        s.comparisons.len(),
+        compared,
     );
+    let faults = errata.len();
     tables.extend(unless_empty(
         TableView::new(
-            Around {
-                id: &format!("{}-errata", s.experiment),
-                title: "Errata of the published work",
-                caption: "",
-                command,
-            },
-            &["No.", "Claimed", "True", "Evidence", "Evidence was"],
-            errata.collect(),
+            around("errata", "Errata of the published work", ""),
+            &[
+                "No.",
+                "Claimed",
+                "True",
+                "Evidence",
+                "Evidence was",
+                "Experiment",
+            ],
+            errata,
             book,
         )?,
-        s.errata.len(),
+        faults,
     ));
     Ok(tables)
 }

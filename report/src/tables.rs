@@ -90,6 +90,11 @@ pub(crate) struct Around<'a> {
 }
 
 impl TableView {
+    /// Its anchor, which is its file name too.
+    pub(crate) fn id(&self) -> &str {
+        &self.id
+    }
+
     /// A table; a heading that starts with "#" is that of a column of numbers.
     pub(crate) fn new(
         around: Around<'_>,

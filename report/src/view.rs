@@ -1,7 +1,7 @@
 //! What the templates see: the input in reading order, with every table in one
 //! shape. Nothing is computed here.
 
-use assay_record::{Direction, Summary};
+use assay_record::{Direction, Figure, Summary};
 use serde::Serialize;
 
 use crate::book::{Book, alpha_id, smallest_effect_id};
@@ -9,6 +9,7 @@ use crate::error::ReportError;
 use crate::figure::Drawn;
 use crate::input::ReportInput;
 use crate::sections::{models, overview, provenance, published};
+use crate::story;
 use crate::tables::{Around, TableView};
 
 /// A figure of the report.
@@ -60,22 +61,36 @@ struct ExperimentView {
     alpha: String,
     command: String,
     claims: Vec<ClaimView>,
-    models: Vec<TableView>,
     verdicts: Vec<VerdictView>,
     tables: Vec<TableView>,
     figures: Vec<FigureView>,
-    /// Published against measured, then errata.
-    published: Vec<TableView>,
 }
 
 /// The whole report.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct View {
     command: String,
-    /// First page: verdicts, what ran, checks against expected values.
+    /// First page: a figure, where a headline claim was tested, and a table.
+    story_figure: Option<FigureView>,
+    story: TableView,
+    /// Every verdict, what ran, checks against expected values.
     overview: Vec<TableView>,
+    /// Published against measured, and errata.
+    published: Vec<TableView>,
+    /// Models measured.
+    models: Vec<TableView>,
     experiments: Vec<ExperimentView>,
     provenance: Vec<TableView>,
+}
+
+impl View {
+    /// Every table, in reading order.
+    pub(crate) fn tables(&self) -> impl Iterator<Item = &TableView> {
+        let first = [&self.story].into_iter().chain(&self.overview);
+        let rest = self.published.iter().chain(&self.models);
+        let measured = self.experiments.iter().flat_map(|e| &e.tables);
+        first.chain(rest).chain(measured).chain(&self.provenance)
+    }
 }
 
 /// File name of a figure, without extension.
@@ -88,10 +103,25 @@ fn run_command(experiment: &str) -> String {
     format!("cargo xtask run {experiment}")
 }
 
-/// Arranges the input; `figures` are in the order of the summaries and their
-/// figures.
+/// A figure as the templates see it.
+fn figure_view(id: String, figure: &Figure, command: &str, drawn: Drawn) -> FigureView {
+    FigureView {
+        id,
+        title: figure.title.clone(),
+        caption: figure.caption.clone(),
+        alt: figure.alt.clone(),
+        command: command.to_owned(),
+        svg: drawn.svg,
+        points_wide: drawn.points_wide,
+        points_high: drawn.points_high,
+    }
+}
+
+/// Arranges the input; `story` is the figure of the first page, `figures` are
+/// in the order of the summaries and their figures.
 pub(crate) fn view(
     input: &ReportInput,
+    story: Option<(Figure, Drawn)>,
     figures: Vec<Drawn>,
     book: &Book,
 ) -> Result<View, ReportError> {
@@ -101,22 +131,19 @@ pub(crate) fn view(
         .iter()
         .map(|s| {
             let figures = s.figures.iter().zip(drawn.by_ref());
-            let figures = figures.map(|(f, drawn)| FigureView {
-                id: figure_name(s, &f.id),
-                title: f.title.clone(),
-                caption: f.caption.clone(),
-                alt: f.alt.clone(),
-                command: run_command(&s.experiment),
-                svg: drawn.svg,
-                points_wide: drawn.points_wide,
-                points_high: drawn.points_high,
-            });
+            let command = run_command(&s.experiment);
+            let figures =
+                figures.map(|(f, drawn)| figure_view(figure_name(s, &f.id), f, &command, drawn));
             experiment(s, figures.collect(), book)
         })
         .collect();
     Ok(View {
         command: input.command.clone(),
+        story_figure: story.map(|(f, drawn)| figure_view(f.id.clone(), &f, &input.command, drawn)),
+        story: story::table(input, book)?,
         overview: overview(input, book)?,
+        published: published(input, book)?,
+        models: models(input, book)?,
         experiments: experiments?,
         provenance: provenance(input, book)?,
     })
@@ -170,7 +197,6 @@ fn experiment(
                 family: c.family.clone(),
             })
             .collect(),
-        models: models(s, &command, book)?,
         verdicts: s
             .verdicts
             .iter()
@@ -185,7 +211,6 @@ fn experiment(
             .collect(),
         tables: tables?,
         figures,
-        published: published(s, &command, book)?,
         command,
     })
 }

@@ -98,6 +98,7 @@ fn no_number_is_typed_into_a_template() {
         golden: Vec::new(),
         provenance: Vec::new(),
         command: "make it".to_owned(),
+        headlines: Vec::new(),
         outcomes: Vec::new(),
     };
     let files = files(&input, "no-numbers");

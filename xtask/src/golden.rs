@@ -18,15 +18,17 @@ pub(crate) struct Options {
 }
 
 pub(crate) fn golden(options: &Options) -> anyhow::Result<Ending> {
-    let manifest = Manifest::load(&options.place.folder())?;
+    let opened = options.place.open()?;
+    let place = &opened.place;
+    let manifest = Manifest::load(&place.folder())?;
     if options.update {
-        for summary in summaries(&options.place, &manifest)? {
+        for summary in summaries(place, &manifest)? {
             for path in update_summary(&summary, &workspace::golden())? {
                 eprintln!("written: {}", path.display());
             }
         }
     }
-    let findings = compare(&options.place, &manifest)?;
+    let findings = compare(place, &manifest)?;
     print(&findings);
     Ok(ending(&findings))
 }

@@ -1,9 +1,14 @@
 //! `cargo xtask`: the command line of assay. One module per command over a few
 //! shared pieces; no tensor library and no network in this process.
 
+mod archive;
 mod bars;
 mod bench;
+mod claims;
+mod diff;
 mod doctor;
+mod explain;
+mod export;
 mod fetch;
 mod golden;
 mod manifest;
@@ -16,6 +21,7 @@ mod stats;
 mod tidy;
 mod trace;
 mod train;
+mod verify;
 mod worker;
 mod workspace;
 
@@ -60,6 +66,16 @@ enum Command {
     Golden(golden::Options),
     /// Write the report of the last run.
     Report(report::Options),
+    /// List every claim with all that is declared of it.
+    Claims(claims::Options),
+    /// Check a finished run and say what came of each claim.
+    Verify(verify::Options),
+    /// Say where a number comes from, back to the raw values.
+    Explain(explain::Options),
+    /// Compare two finished runs.
+    Diff(diff::Options),
+    /// Write a finished run for other tools: CSV, Parquet, one archive.
+    Export(export::Options),
     /// Check the repository's own rules.
     Tidy,
     /// Time the decoder's parts, and the whole against other programs.
@@ -75,7 +91,8 @@ enum Command {
 /// Where records lie.
 #[derive(Args, Clone)]
 pub(crate) struct Place {
-    /// Folder of the records [default: .assay/store].
+    /// Folder of the records, or the archive of a finished run [default:
+    /// .assay/store].
     #[arg(long, value_name = "DIR")]
     pub(crate) store: Option<PathBuf>,
 }
@@ -107,6 +124,11 @@ fn main() -> ExitCode {
         Command::Stats(place) => stats::stats(&place),
         Command::Golden(options) => golden::golden(&options),
         Command::Report(options) => report::report(&options),
+        Command::Claims(options) => claims::claims(&options),
+        Command::Verify(options) => verify::verify(&options),
+        Command::Explain(options) => explain::explain(&options),
+        Command::Diff(options) => diff::diff(&options),
+        Command::Export(options) => export::export(&options),
         Command::Tidy => tidy::tidy(),
         Command::Bench(options) => bench::bench(&options),
         Command::Doctor => doctor::doctor(),

@@ -82,3 +82,48 @@ pub(crate) fn log(store: &Path, entry: &serde_json::Value) -> anyhow::Result<()>
         .with_context(|| format!("failed to open {}", path.display()))?;
     writeln!(file, "{entry}").with_context(|| format!("failed to write {}", path.display()))
 }
+
+/// What the log says of the making of a record.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Made {
+    /// Seconds of the epoch.
+    pub(crate) at: u64,
+    pub(crate) host: String,
+    pub(crate) commit: String,
+    /// Arguments of cargo xtask.
+    pub(crate) command: Vec<String>,
+    pub(crate) threads: usize,
+    pub(crate) model: String,
+    /// Records made with it.
+    #[serde(default)]
+    pub(crate) records: Vec<String>,
+    /// Of the model's whole unit.
+    pub(crate) seconds: f64,
+}
+
+/// The log by record. A record made twice (a damaged one, made again) goes by
+/// its last line.
+pub(crate) fn read_log(store: &Path) -> anyhow::Result<BTreeMap<String, Made>> {
+    let path = store.join("log.jsonl");
+    let mut made = BTreeMap::new();
+    if !path.exists() {
+        return Ok(made);
+    }
+    let text = std::fs::read_to_string(&path)
+        .with_context(|| format!("failed to read {}", path.display()))?;
+    for (number, line) in text.lines().enumerate() {
+        // A run that was killed may leave half a line at the end.
+        let Ok(entry) = serde_json::from_str::<Made>(line) else {
+            eprintln!(
+                "{}: line {} is no entry, and is left out",
+                path.display(),
+                number + 1
+            );
+            continue;
+        };
+        for record in &entry.records {
+            made.insert(record.clone(), entry.clone());
+        }
+    }
+    Ok(made)
+}

@@ -7,6 +7,7 @@ use assay_golden::Finding;
 use assay_record::Store;
 use assay_report::{GoldenLine, Outcome, OutcomeLine, PdfOutcome, ReportInput, write_report};
 
+use crate::claims::Claims;
 use crate::manifest::Manifest;
 use crate::{Ending, Place, golden, reproduce, workspace};
 
@@ -21,9 +22,11 @@ pub(crate) struct Options {
 }
 
 pub(crate) fn report(options: &Options) -> anyhow::Result<Ending> {
-    let manifest = Manifest::load(&options.place.folder())?;
-    let findings = golden::compare(&options.place, &manifest)?;
-    let out = write(&options.place, options.out.as_deref(), &manifest, &findings)?;
+    let opened = options.place.open()?;
+    let place = &opened.place;
+    let manifest = Manifest::load(&place.folder())?;
+    let findings = golden::compare(place, &manifest)?;
+    let out = write(place, options.out.as_deref(), &manifest, &findings)?;
     eprintln!("report: {}", out.display());
     Ok(golden::ending(&findings))
 }
@@ -35,6 +38,21 @@ pub(crate) fn write(
     manifest: &Manifest,
     findings: &[Finding],
 ) -> anyhow::Result<PathBuf> {
+    let input = input(place, manifest, findings)?;
+    let out = out.map_or_else(|| workspace::root().join("out"), Path::to_path_buf);
+    let written = write_report(&input, &out)?;
+    if written.pdf == PdfOutcome::NoLatexmk {
+        eprintln!("report.pdf is not written: latexmk is not installed");
+    }
+    Ok(out)
+}
+
+/// What the report of a run is made from.
+pub(crate) fn input(
+    place: &Place,
+    manifest: &Manifest,
+    findings: &[Finding],
+) -> anyhow::Result<ReportInput> {
     let store = Store::open(&place.folder())?;
     let mut records = Vec::new();
     let mut outcomes = Vec::new();
@@ -82,7 +100,7 @@ pub(crate) fn write(
                 .collect(),
         }
     });
-    let input = ReportInput {
+    Ok(ReportInput {
         summaries: golden::summaries(place, manifest)?,
         records,
         golden: golden.collect(),
@@ -91,12 +109,7 @@ pub(crate) fn write(
             ("commit".to_owned(), reproduce::commit()),
         ],
         command: "cargo xtask reproduce --all".to_owned(),
+        headlines: Claims::load()?.headlines(),
         outcomes,
-    };
-    let out = out.map_or_else(|| workspace::root().join("out"), Path::to_path_buf);
-    let written = write_report(&input, &out)?;
-    if written.pdf == PdfOutcome::NoLatexmk {
-        eprintln!("report.pdf is not written: latexmk is not installed");
-    }
-    Ok(out)
+    })
 }

@@ -8,16 +8,24 @@ use assay_record::NotRun;
 use assay_record::wire::{Event, Hold, ModelFile, OwnPrompts, RunRequest, in_one_line};
 
 use crate::bars::{Bar, human_seconds, table};
+use crate::claims::Claims;
 use crate::manifest::{self, Manifest, Measured, Outcomes};
 use crate::plan::{self, Candidate, Ready};
-use crate::{Ending, Holding, Place, golden, report, stats, worker, workspace};
+use crate::{Ending, Holding, Place, golden, report, stats, verify, worker, workspace};
 
 /// Fetch, run, do the statistics, compare, and write the report.
 #[derive(clap::Args)]
+#[command(
+    after_help = "Examples:\n  cargo xtask reproduce --all                           everything, on the default models\n  cargo xtask reproduce --all --offline                 the project's own models only\n  cargo xtask reproduce --claim rv.recursion-contracts  one claim and what it rests on\n  cargo xtask reproduce --experiments h25-gain --models pythia-70m,./my-model"
+)]
 pub(crate) struct Options {
     /// All experiments.
-    #[arg(long, required_unless_present = "experiments")]
+    #[arg(long, required_unless_present_any = ["experiments", "claim"])]
     all: bool,
+    /// What judges one claim: its experiment, and known-answers for the
+    /// instruments that it rests on.
+    #[arg(long, value_name = "CLAIM", conflicts_with_all = ["all", "experiments"])]
+    claim: Option<String>,
     /// Experiments, separated by commas, instead of all.
     #[arg(long, value_delimiter = ',', value_name = "NAMES")]
     experiments: Vec<String>,
@@ -38,13 +46,13 @@ pub(crate) struct Options {
 }
 
 pub(crate) fn reproduce(options: &Options) -> anyhow::Result<Ending> {
-    let asked = if options.all {
-        &[][..]
-    } else {
-        &options.experiments
+    let asked = match &options.claim {
+        Some(claim) => experiments_for(claim)?,
+        None if options.all => Vec::new(),
+        None => options.experiments.clone(),
     };
     let run = Run {
-        experiments: asked,
+        experiments: &asked,
         models: &options.models,
         offline: options.offline,
         prompts: None,
@@ -59,7 +67,24 @@ pub(crate) fn reproduce(options: &Options) -> anyhow::Result<Ending> {
     let written = report::write(&options.place, options.out.as_deref(), &manifest, &findings)?;
     print_results(&manifest, &findings);
     eprintln!("report: {}", written.display());
+    if let Some(claim) = &options.claim {
+        verify::print_claim(&options.place, claim)?;
+    }
     Ok(golden::ending(&findings))
+}
+
+/// The experiments that a claim's verdict needs.
+fn experiments_for(claim: &str) -> anyhow::Result<Vec<String>> {
+    let claims = Claims::load()?;
+    let declared = claims.all();
+    let of = |id: &str| declared.iter().find(|d| d.claim.id == id);
+    let Some(d) = of(claim) else {
+        bail!("there is no claim {claim}; cargo xtask claims lists them");
+    };
+    let others = d.entry.instruments.iter().chain(&d.entry.controls);
+    let mut names = vec![d.experiment.clone()];
+    names.extend(others.filter_map(|id| Some(of(id)?.experiment.clone())));
+    Ok(plan::once(&names))
 }
 
 /// What is asked of a run.
@@ -153,10 +178,9 @@ impl Run<'_> {
         for (candidate, experiments, say) in units {
             let started = Instant::now();
             let name = candidate.name.clone();
-            let before = manifest.clone();
             let to = (folder.as_path(), worker.as_path(), self);
-            measure_one(candidate, &experiments, to, &mut manifest, say)?;
-            if manifest != before {
+            let made = measure_one(candidate, &experiments, to, &mut manifest, say)?;
+            if !made.is_empty() {
                 let entry = serde_json::json!({
                     "at": unix_seconds(),
                     "host": hostname(),
@@ -164,6 +188,7 @@ impl Run<'_> {
                     "command": std::env::args().skip(1).collect::<Vec<_>>(),
                     "threads": std::thread::available_parallelism().map_or(0, usize::from),
                     "model": name,
+                    "records": made,
                     "seconds": started.elapsed().as_secs_f64(),
                 });
                 manifest::log(&folder, &entry)?;
@@ -173,13 +198,14 @@ impl Run<'_> {
     }
 }
 
+/// Measures one model and gives the ids of the records that it computed.
 fn measure_one(
     candidate: Candidate,
     experiments: &[String],
     (store, worker, run): (&Path, &Path, &Run),
     manifest: &mut Manifest,
     say: bool,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<Vec<String>> {
     let (name, label) = (candidate.name, candidate.label);
     let not_run = |manifest: &mut Manifest, experiment: &str, reason: &str| {
         if let Some(outcomes) = manifest.experiments.get_mut(experiment) {
@@ -195,9 +221,10 @@ fn measure_one(
             for experiment in experiments {
                 not_run(manifest, experiment, &reason);
             }
-            return Ok(());
+            return Ok(Vec::new());
         }
     };
+    let mut made = Vec::new();
     let request = request(&ready, experiments, store, run)?;
     let mut bar = Bar::new(&name);
     let mut open: Vec<String> = experiments.to_vec();
@@ -222,6 +249,9 @@ fn measure_one(
                         format!("{name}: {experiment} is in the store")
                     });
                 }
+                if computed {
+                    made.push(record.clone());
+                }
                 if let Some(outcomes) = manifest.experiments.get_mut(&experiment) {
                     // Two ways to one model lead to one record.
                     if outcomes.measured.iter().all(|m| m.record != record) {
@@ -239,6 +269,7 @@ fn measure_one(
             Event::Described { .. }
             | Event::Summarised { .. }
             | Event::Trained { .. }
+            | Event::Depends { .. }
             | Event::Failed { .. } => {}
         }
         Ok(())
@@ -255,7 +286,7 @@ fn measure_one(
             not_run(manifest, &experiment, &reason);
         }
     }
-    Ok(())
+    Ok(made)
 }
 
 /// Failures that no other model would escape.

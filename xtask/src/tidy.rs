@@ -7,6 +7,7 @@ use std::process::Command;
 
 use anyhow::{Context, bail};
 
+use crate::claims::Claims;
 use crate::{Ending, workspace};
 
 /// Packages that must build without a tensor library or the hub's client.
@@ -99,7 +100,7 @@ const MAX_LINES: usize = 800;
 
 type Rule = fn(&Tree) -> anyhow::Result<Vec<String>>;
 
-const RULES: [(&str, Rule); 11] = [
+const RULES: [(&str, Rule); 12] = [
     (
         "xtask, record, stats, golden and report build without candle and hf-hub",
         light_packages,
@@ -131,6 +132,10 @@ const RULES: [(&str, Rule); 11] = [
     (
         "the project's own models are small enough to clone",
         small_models,
+    ),
+    (
+        "every declared claim is in claims.toml, and CLAIMS.md is written from both",
+        claims_agree,
     ),
 ];
 
@@ -461,6 +466,18 @@ fn shape(tree: &Tree) -> anyhow::Result<Vec<String>> {
         if !tested {
             faults.push(format!("experiment {name} has no tests folder"));
         }
+    }
+    Ok(faults)
+}
+
+fn claims_agree(tree: &Tree) -> anyhow::Result<Vec<String>> {
+    let claims = Claims::load()?;
+    let mut faults = claims.file.differences(&claims.specs);
+    let path = tree.root.join("CLAIMS.md");
+    let text = std::fs::read_to_string(&path)
+        .with_context(|| format!("failed to read {}", path.display()))?;
+    if text != claims.markdown() {
+        faults.push("CLAIMS.md is out of date: run cargo xtask claims --write".to_owned());
     }
     Ok(faults)
 }

@@ -1,10 +1,11 @@
 //! Folders of the workspace, and its programs.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, bail};
-use assay_record::{Store, UnitLock};
+use assay_record::{ExperimentSpec, Store, UnitLock};
 use assay_source::{Lock, ModelCache, Registry};
 
 use crate::Place;
@@ -23,6 +24,24 @@ pub(crate) fn golden() -> PathBuf {
 /// Folder of models.toml and models.lock.toml.
 pub(crate) fn registry_folder() -> PathBuf {
     root().join("registry")
+}
+
+/// What every experiment declares, by name.
+pub(crate) fn specs() -> anyhow::Result<BTreeMap<String, ExperimentSpec>> {
+    let folder = root().join("experiments");
+    let unreadable = |path: &Path| format!("failed to read {}", path.display());
+    let mut specs = BTreeMap::new();
+    for entry in std::fs::read_dir(&folder).with_context(|| unreadable(&folder))? {
+        let entry = entry.with_context(|| unreadable(&folder))?;
+        let path = entry.path().join("experiment.toml");
+        if !path.exists() {
+            continue;
+        }
+        let text = std::fs::read_to_string(&path).with_context(|| unreadable(&path))?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        specs.insert(name, ExperimentSpec::parse(&text, &path)?);
+    }
+    Ok(specs)
 }
 
 /// The registry, the lock and the cache of models.

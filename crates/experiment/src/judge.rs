@@ -7,11 +7,11 @@
 use std::collections::BTreeMap;
 
 use crate::ExperimentError;
-use assay_record::{ClaimVerdict, Direction, ExperimentSpec, Record, Verdict};
+use assay_record::{ClaimVerdict, Direction, Evidence, ExperimentSpec, Record, Verdict};
 use assay_stats as stats;
-use assay_stats::{Evidence, Interval};
+use assay_stats::Interval;
 
-use crate::page::{Origin, P, Page, must, shown};
+use crate::page::{GAIN, Origin, P, Page, Style, must, shown};
 
 /// A claim on one body of data, before Holm's correction.
 pub struct Candidate {
@@ -111,22 +111,23 @@ pub fn judge(
     let corrected = holm_by_family(spec, &candidates)?;
     for (candidate, holm_p) in candidates.into_iter().zip(corrected) {
         let claim = spec.claim(candidate.claim)?;
-        let (audited, because) = match (candidate.finding, holm_p) {
+        let (audited, because, evidence) = match (candidate.finding, holm_p) {
             (Finding::Tested(tested), Some(holm_p)) => {
                 let id = format!("{}.holm-p", tested.id);
-                let what = format!("p after Holm, {}, {}", claim.id, candidate.data);
+                let of = format!("{}, {}", claim.id, candidate.data);
+                let what = format!("p after Holm, {of}");
                 page.put(&id, &what, holm_p, P.drawn(), &tested.origin)?;
+                let written = write_evidence(page, &tested, &id, &of)?;
                 let direction = match claim.direction {
                     Direction::Positive => stats::Direction::Positive,
                     Direction::Negative => stats::Direction::Negative,
                 };
-                let evidence = Evidence {
+                let found = stats::Evidence {
                     estimate: tested.estimate,
                     interval: tested.interval,
                     holm_p,
                 };
-                let verdict =
-                    stats::verdict(direction, &evidence, spec.alpha, claim.smallest_effect);
+                let verdict = stats::verdict(direction, &found, spec.alpha, claim.smallest_effect);
                 let verdict = must(&claim.id, verdict)?;
                 let small = stats::excludes_smallest_effect(
                     direction,
@@ -139,9 +140,9 @@ pub fn judge(
                     ""
                 };
                 let because = format!("{} Holm p = {}.{but}", tested.because, shown(&id));
-                (wire(verdict), because)
+                (wire(verdict), because, Some(written))
             }
-            (Finding::Settled(verdict, because), _) => (verdict, because),
+            (Finding::Settled(verdict, because), _) => (verdict, because, None),
             (Finding::Tested(_), None) => continue,
         };
         page.summary.verdicts.push(ClaimVerdict {
@@ -151,9 +152,51 @@ pub fn judge(
             as_published: candidate.as_published,
             audited,
             because,
+            evidence,
         });
     }
     Ok(())
+}
+
+/// The numbers of a test under ids. Most stand on the page already, as the id
+/// of the test with the usual endings; the others are written.
+fn write_evidence(
+    page: &mut Page,
+    tested: &Tested,
+    holm_p: &str,
+    of: &str,
+) -> Result<Evidence, ExperimentError> {
+    let mut at = |endings: &[&str], what: &str, value: f64, style: Style| {
+        for ending in endings {
+            let usual = format!("{}{ending}", tested.id);
+            let there = page.summary.numbers.get(&usual);
+            if there.is_some_and(|n| n.value == value) {
+                return Ok(usual);
+            }
+        }
+        let ending = endings.first().unwrap_or(&"");
+        let id = format!("{}.tested{ending}", tested.id);
+        page.put(&id, &format!("{what}, {of}"), value, style, &tested.origin)
+    };
+    Ok(Evidence {
+        effect: at(&["", ".mean"], "estimate", tested.estimate, GAIN)?,
+        interval: [
+            at(
+                &[".low"],
+                "lower end of the interval",
+                tested.interval.low,
+                GAIN.drawn(),
+            )?,
+            at(
+                &[".high"],
+                "upper end of the interval",
+                tested.interval.high,
+                GAIN.drawn(),
+            )?,
+        ],
+        p: at(&[".p"], "p", tested.p, P.drawn())?,
+        holm_p: holm_p.to_owned(),
+    })
 }
 
 /// Holm's p of every tested candidate.

@@ -68,6 +68,7 @@ fn verdict(data: &str, audited: Verdict) -> ClaimVerdict {
         as_published: "VALIDATED".to_owned(),
         audited,
         because: String::new(),
+        evidence: None,
     }
 }
 

@@ -6,6 +6,7 @@
 //! wrote. Every wire format carries a version; another version is refused.
 
 mod canonical;
+mod claims;
 mod error;
 mod fingerprint;
 mod key;
@@ -16,6 +17,7 @@ mod summary;
 pub mod wire;
 
 pub use canonical::{canonical_json, sha256_hex};
+pub use claims::{ClaimEntry, ClaimsFile, ExperimentClaims};
 pub use error::RecordError;
 pub use fingerprint::{NUMERIC_CRATES, numeric_fingerprint};
 pub use key::{RecordKey, SWITCHES, switches_in_force};
@@ -23,6 +25,6 @@ pub use sample::{Measure, ModelFacts, Record, Sample};
 pub use spec::{Claim, Direction, ExperimentSpec, Prompt, PromptFile, PromptFormat, PromptSet};
 pub use store::{Store, UnitLock, write_atomically};
 pub use summary::{
-    Agreement, Axis, Bar, Cell, ClaimVerdict, Column, Comparison, Erratum, Figure, Fit, Format,
-    Line, ModelRow, NotRun, Number, Panel, Plot, Point, Summary, Table, Tolerance, Verdict,
+    Agreement, Axis, Bar, Cell, ClaimVerdict, Column, Comparison, Erratum, Evidence, Figure, Fit,
+    Format, Line, ModelRow, NotRun, Number, Panel, Plot, Point, Summary, Table, Tolerance, Verdict,
 };

@@ -85,6 +85,20 @@ impl std::fmt::Display for Verdict {
     }
 }
 
+/// What a tested verdict rests on, as ids of numbers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Evidence {
+    /// The estimate, on a scale where no effect is 0.
+    pub effect: String,
+    /// Lower and upper end of its interval at level 1 - alpha.
+    pub interval: [String; 2],
+    /// Two-sided p.
+    pub p: String,
+    /// The same after Holm's correction within the claim's family.
+    pub holm_p: String,
+}
+
 /// Both readings of one claim on one body of data.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -101,6 +115,8 @@ pub struct ClaimVerdict {
     pub audited: Verdict,
     /// Why, with numbers as `{id}` placeholders.
     pub because: String,
+    /// The numbers of the test; none where the verdict is not one of a test.
+    pub evidence: Option<Evidence>,
 }
 
 /// A cell of a table.
@@ -476,7 +492,13 @@ impl Summary {
             }
         }
         for verdict in &self.verdicts {
-            text(&verdict.because, &format!("claim {}", verdict.claim))?;
+            let place = format!("claim {}", verdict.claim);
+            text(&verdict.because, &place)?;
+            if let Some(e) = &verdict.evidence {
+                let [low, high] = &e.interval;
+                let all = [&e.effect, low, high, &e.p, &e.holm_p];
+                all.into_iter().try_for_each(|id| known(id, &place))?;
+            }
         }
         for erratum in &self.errata {
             text(&erratum.evidence, &format!("erratum {}", erratum.id))?;

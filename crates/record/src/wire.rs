@@ -129,6 +129,24 @@ pub struct SummariseRequest {
     pub out: PathBuf,
 }
 
+/// What a worker is asked to find out about a number of a summary.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DependsRequest {
+    /// Experiment name.
+    pub experiment: String,
+    /// Folder of the store.
+    pub store: PathBuf,
+    /// Ids of the run's records of the experiment, in the order of the models.
+    pub records: Vec<String>,
+    /// Models that could not be measured.
+    pub not_run: Vec<crate::NotRun>,
+    /// Id of the number.
+    pub number: String,
+    /// Ids of the records that it names.
+    pub of_number: Vec<String>,
+}
+
 /// A model of a suite that is trained here.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -195,6 +213,13 @@ pub enum Event {
         experiment: String,
         /// The file.
         path: PathBuf,
+    },
+    /// What a number depends on.
+    Depends {
+        /// Measures that it moves with.
+        measures: Vec<String>,
+        /// Measures that the statistics refuse when they are changed.
+        refused: Vec<String>,
     },
     /// A model was trained and written.
     Trained {

@@ -31,4 +31,4 @@ pub use plan::{Plan, plan};
 pub use registry::{
     FileSet, HubSource, ModelEntry, PipPart, PipSource, REGISTRY_FILE, Registry, Request, Source,
 };
-pub use resolve::{FileRole, Origin, ResolvedFile, ResolvedModel, resolve};
+pub use resolve::{Digests, FileRole, Origin, ResolvedFile, ResolvedModel, resolve};

@@ -151,22 +151,49 @@ impl ResolvedModel {
         Ok(verified)
     }
 
-    /// One SHA-256 for all files of a role: of the lines `name`, two spaces,
-    /// `sha256`, in order of name. `None` when the model has no such file or one
-    /// is not hashed yet ([`verify`](Self::verify) hashes all).
+    /// Digests of the weights and of the tokenizer, as a record's key names
+    /// them; none while a file is not hashed ([`verify`](Self::verify) hashes
+    /// all).
     #[must_use]
-    pub fn digest(&self, role: FileRole) -> Option<String> {
-        let mut lines = String::new();
-        for file in self.files.iter().filter(|file| file.role == role) {
-            lines.push_str(&format!("{}  {}\n", file.name, file.sha256.as_ref()?));
-        }
-        (!lines.is_empty()).then(|| sha256_bytes(lines.as_bytes()))
+    pub fn digests(&self) -> Option<Digests> {
+        let hashed = |f: &ResolvedFile| Some((f.name.clone(), f.sha256.clone()?));
+        let files: Option<Vec<_>> = self.files.iter().map(hashed).collect();
+        Some(Digests::of(&files?))
     }
 
     fn label(&self) -> String {
         match self.origin {
             Origin::Local => self.name.clone(),
             _ => format!("{}@{}", self.name, self.revision),
+        }
+    }
+}
+
+/// What a model's files hash to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Digests {
+    /// Of everything but the tokenizer.
+    pub weights: String,
+    /// Of the tokenizer's files, or of all where it lies inside the weights.
+    pub tokenizer: String,
+}
+
+impl Digests {
+    /// Of files given by name and SHA-256: the SHA-256 of the lines `sha256`,
+    /// a space, `name`, in order.
+    #[must_use]
+    pub fn of(files: &[(String, String)]) -> Self {
+        let is_tokenizer = |name: &str| FileRole::of(name) == FileRole::Tokenizer;
+        let apart = files.iter().any(|(name, _)| is_tokenizer(name));
+        let over = |take: &dyn Fn(&str) -> bool| {
+            let taken = files.iter().filter(|(name, _)| take(name));
+            let mut lines: Vec<String> = taken.map(|(n, sha)| format!("{sha} {n}\n")).collect();
+            lines.sort();
+            sha256_bytes(lines.concat().as_bytes())
+        };
+        Self {
+            weights: over(&|name| !is_tokenizer(name)),
+            tokenizer: over(&|name| is_tokenizer(name) || !apart),
         }
     }
 }

@@ -118,13 +118,16 @@ fn a_fetched_model_resolves_and_verifies() {
         world.cache.folder("tiny", COMMIT).unwrap()
     );
     assert_eq!(model.verify().unwrap(), model);
-    // The digest of a role is that of the line `name  sha256`, as sha256sum prints.
-    let line = format!("model.safetensors  {}\n", sha256_bytes(b"weights"));
-    assert_eq!(
-        model.digest(FileRole::Weights),
-        Some(sha256_bytes(line.as_bytes()))
-    );
-    assert_eq!(model.digest(FileRole::Tokenizer), None);
+    // Digests are those of the lines `sha256 name`; without a tokenizer of its
+    // own the model's files stand for it.
+    let digests = model.digests().unwrap();
+    let lines: Vec<String> = (model.files.iter())
+        .map(|f| format!("{} {}\n", f.sha256.as_ref().unwrap(), f.name))
+        .collect();
+    let mut sorted = lines.clone();
+    sorted.sort();
+    let all = sha256_bytes(sorted.concat().as_bytes());
+    assert_eq!((digests.weights, digests.tokenizer), (all.clone(), all));
 }
 
 #[test]
@@ -189,11 +192,7 @@ fn a_folder_and_a_gguf_file_are_models_too() {
         (resolved.name.as_str(), resolved.revision.as_str()),
         ("mine", "local")
     );
-    assert_eq!(
-        resolved.digest(FileRole::Weights),
-        None,
-        "nothing is hashed before verify"
-    );
+    assert_eq!(resolved.digests(), None, "nothing is hashed before verify");
     let verified = resolved.verify().unwrap();
     assert_eq!(
         verified.file("config.json").unwrap().sha256,

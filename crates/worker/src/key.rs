@@ -1,11 +1,12 @@
 use assay_record::wire::RunRequest;
 use assay_record::{RecordKey, sha256_hex, switches_in_force};
-use assay_source::FileRole;
+use assay_source::Digests;
 
 use crate::experiments::Declared;
 
 /// The key of one experiment on the requested model.
 pub(crate) fn key(request: &RunRequest, declared: &Declared) -> RecordKey {
+    let digests = digests(request);
     RecordKey {
         experiment: declared.experiment.name().to_owned(),
         spec_version: declared.spec.version,
@@ -13,8 +14,8 @@ pub(crate) fn key(request: &RunRequest, declared: &Declared) -> RecordKey {
         fingerprint: declared.fingerprint.to_owned(),
         model: request.model.clone(),
         revision: request.revision.clone(),
-        weights_sha256: digest(request, |role| role != FileRole::Tokenizer),
-        tokenizer_sha256: tokenizer(request),
+        weights_sha256: digests.weights,
+        tokenizer_sha256: digests.tokenizer,
         prompts_sha256: declared.prompts.sha256.clone(),
         dtype: declared.spec.dtype.clone(),
         device_class: device_class().to_owned(),
@@ -37,36 +38,16 @@ fn setting(request: &RunRequest, declared: &Declared) -> String {
     }
 }
 
-/// The tokenizer's files, or all of them where it lies inside the weights.
-fn tokenizer(request: &RunRequest) -> String {
-    let own = request
-        .files
-        .iter()
-        .any(|f| role(&f.path) == FileRole::Tokenizer);
-    digest(request, |role| role == FileRole::Tokenizer || !own)
-}
-
-/// SHA-256 over the names and hashes of some files, in name order.
-fn digest(request: &RunRequest, take: impl Fn(FileRole) -> bool) -> String {
-    let mut lines: Vec<String> = request
-        .files
-        .iter()
-        .filter(|f| take(role(&f.path)))
-        .map(|f| format!("{} {}\n", f.sha256, name(&f.path)))
+/// Hashes of the files by what they are for.
+fn digests(request: &RunRequest) -> Digests {
+    let name = |path: &std::path::Path| {
+        let name = path.file_name().unwrap_or_default();
+        name.to_string_lossy().into_owned()
+    };
+    let files: Vec<_> = (request.files.iter())
+        .map(|f| (name(&f.path), f.sha256.clone()))
         .collect();
-    lines.sort();
-    sha256_hex(lines.concat().as_bytes())
-}
-
-fn role(path: &std::path::Path) -> FileRole {
-    FileRole::of(&name(path))
-}
-
-fn name(path: &std::path::Path) -> String {
-    path.file_name()
-        .unwrap_or_default()
-        .to_string_lossy()
-        .into_owned()
+    Digests::of(&files)
 }
 
 /// Device and widest instruction set that candle's matmul picks by itself.

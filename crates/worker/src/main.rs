@@ -5,6 +5,7 @@
 //! requested experiments need are run once, and records are committed by
 //! rename; killed at any point, it leaves nothing half-written.
 
+mod depends;
 mod describe;
 mod experiments;
 mod facts;
@@ -63,6 +64,9 @@ enum Command {
     },
     /// Summarise records; the request is read from standard input.
     Summarise,
+    /// Find out which measures a number depends on; the request is read from
+    /// standard input.
+    Depends,
     /// Write the activations of one prompt as safetensors.
     Trace {
         /// A model's folder, or a GGUF file.
@@ -99,6 +103,7 @@ fn main() -> ExitCode {
         Command::Suite { suite } => train::list(&suite),
         Command::Train { suite, name, work } => train::train(&suite, &name, &work),
         Command::Summarise => request().and_then(|text| summarise::summarise(&text)),
+        Command::Depends => request().and_then(|text| depends::depends(&text)),
         Command::Trace {
             model,
             ids,

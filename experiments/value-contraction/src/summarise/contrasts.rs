@@ -326,6 +326,7 @@ pub(crate) fn judge_universal(
         as_published: "universal".to_owned(),
         audited,
         because: because.to_owned(),
+        evidence: None,
     });
     Ok(())
 }

@@ -1,0 +1,214 @@
+//! The links of a number's chain, one line each.
+
+use std::path::Path;
+
+use assay_golden::bounds;
+use assay_record::{Cell, Number, RecordKey, Summary, Tolerance, numeric_fingerprint, sha256_hex};
+
+use super::Run;
+use crate::{manifest, workspace};
+
+/// Enough digits to recognise a number by.
+pub(super) fn short(value: f64) -> String {
+    let size = value.abs();
+    if value == 0.0 || (1e-3..1e6).contains(&size) {
+        let text = format!("{value:.4}");
+        match text.split_once('.') {
+            Some(_) => text.trim_end_matches('0').trim_end_matches('.').to_owned(),
+            None => text,
+        }
+    } else {
+        format!("{value:.3e}")
+    }
+}
+
+/// Everything that is known of a number.
+pub(super) fn number(
+    run: &Run,
+    summary: Option<&Summary>,
+    id: &str,
+    number: &Number,
+) -> anyhow::Result<()> {
+    println!("{id} = {}", number.value);
+    println!("what       {}", number.what);
+    for place in summary.map(|s| places(s, id)).unwrap_or_default() {
+        println!("printed    in {place}");
+    }
+    let (abs, rel) = bounds(number.tolerance);
+    println!(
+        "tolerance  {}",
+        match number.tolerance {
+            Tolerance::Exact => "exact: any difference is a failure".to_owned(),
+            Tolerance::Rounding => format!("rounding: {abs} + {rel} of its size"),
+            Tolerance::Statistical => format!("statistical: {abs} + {rel} of its size"),
+        }
+    );
+    if let Some(source) = &number.source {
+        println!("source     {source}");
+    }
+    match summary {
+        Some(summary) => {
+            let path = (run.place.summaries()).join(format!("{}.json", summary.experiment));
+            println!("summary    {}, sha256 {}", path.display(), hash_of(&path));
+        }
+        None => println!("summary    none: the report states it of the run itself"),
+    }
+    let many = number.records.len();
+    if many > MANY {
+        println!("records    {many}, of which the first {MANY} follow");
+    }
+    for record in number.records.iter().take(MANY) {
+        println!();
+        self::record(run, record)?;
+    }
+    Ok(())
+}
+
+/// Records of one number that are printed.
+const MANY: usize = 6;
+
+/// Tables, verdicts and faults that show a number.
+fn places(summary: &Summary, id: &str) -> Vec<String> {
+    let mut places = Vec::new();
+    let placeholder = format!("{{{id}}}");
+    for table in &summary.tables {
+        for (i, row) in table.rows.iter().enumerate() {
+            let here = |c: &Cell| matches!(c, Cell::Number(n) if n == id);
+            if row.iter().any(here) {
+                let name = match row.first() {
+                    Some(Cell::Text(text)) => text.clone(),
+                    _ => format!("{}", i + 1),
+                };
+                places.push(format!("table {}, row {name}", table.id));
+            }
+        }
+        if table.caption.contains(&placeholder) {
+            places.push(format!("the caption of table {}", table.id));
+        }
+    }
+    for v in &summary.verdicts {
+        if v.because.contains(&placeholder) {
+            places.push(format!("the verdict on {}, {}", v.claim, v.data));
+        }
+    }
+    for e in &summary.errata {
+        if e.evidence.contains(&placeholder) {
+            places.push(format!("the evidence of {}", e.id));
+        }
+    }
+    places
+}
+
+/// A record by its id or the start of it.
+pub(super) fn record(run: &Run, id: &str) -> anyhow::Result<bool> {
+    for (experiment, outcomes) in &run.manifest.experiments {
+        for measured in &outcomes.measured {
+            if id.len() >= 6 && measured.record.starts_with(id) {
+                record_lines(run, experiment, &measured.record)?;
+                return Ok(true);
+            }
+        }
+    }
+    Ok(false)
+}
+
+fn record_lines(run: &Run, experiment: &str, id: &str) -> anyhow::Result<()> {
+    let record = run.store.read(experiment, id)?;
+    let key = &record.key;
+    let path = run.store.record_path(experiment, id);
+    println!("record     {id}");
+    println!("  file         {}", path.display());
+    println!("  model        {} revision {}", key.model, key.revision);
+    println!("  weights      sha256 {}", key.weights_sha256);
+    println!("  tokenizer    sha256 {}", key.tokenizer_sha256);
+    println!(
+        "  prompts      sha256 {}{}",
+        key.prompts_sha256,
+        prompt_files(run, key)
+    );
+    println!("  declaration  {}", declaration(key));
+    println!("  code         fingerprint {}", code(key));
+    println!(
+        "  computed     in {} on {}, setting {}, switches {}",
+        key.dtype,
+        key.device_class,
+        key.setting,
+        switches(key)
+    );
+    let log = manifest::read_log(&run.place.folder())?;
+    match log.get(id) {
+        Some(made) => println!(
+            "  made         {} s after the epoch, by cargo xtask {}, commit {}, host {}, {} threads",
+            made.at,
+            made.command.join(" "),
+            made.commit,
+            made.host,
+            made.threads
+        ),
+        None => println!("  made         the log says nothing of it"),
+    }
+    let measures: usize = record.samples.iter().map(|s| s.measures.len()).sum();
+    println!(
+        "  samples      {}, with {measures} measures in all",
+        record.samples.len()
+    );
+    Ok(())
+}
+
+fn prompt_files(run: &Run, key: &RecordKey) -> String {
+    let summary = run
+        .summaries
+        .iter()
+        .find(|s| s.experiment == key.experiment);
+    match summary {
+        Some(s) if !s.spec.prompts.is_empty() => {
+            let folder = Path::new("experiments").join(&key.experiment);
+            let files = s.spec.prompts.iter().map(|f| folder.join(f));
+            let files: Vec<String> = files.map(|f| f.display().to_string()).collect();
+            format!(" of {}", files.join(", "))
+        }
+        _ => String::new(),
+    }
+}
+
+fn declaration(key: &RecordKey) -> String {
+    let file = format!("experiments/{}/experiment.toml", key.experiment);
+    let now = std::fs::read(workspace::root().join(&file)).map(|b| sha256_hex(&b));
+    let state = if now.is_ok_and(|sha| sha == key.spec_sha256) {
+        "as it is now"
+    } else {
+        "which has changed since"
+    };
+    format!(
+        "{file} version {}, sha256 {}, {state}",
+        key.spec_version, key.spec_sha256
+    )
+}
+
+fn code(key: &RecordKey) -> String {
+    let now = numeric_fingerprint(&workspace::root(), &key.experiment);
+    let state = if now.is_ok_and(|f| f == key.fingerprint) {
+        "as it is now"
+    } else {
+        "which has changed since"
+    };
+    format!("{}, {state}", key.fingerprint)
+}
+
+fn switches(key: &RecordKey) -> String {
+    if key.switches.is_empty() {
+        return "none".to_owned();
+    }
+    let set = key
+        .switches
+        .iter()
+        .map(|(name, value)| format!("{name}={value}"));
+    set.collect::<Vec<_>>().join(", ")
+}
+
+fn hash_of(path: &Path) -> String {
+    match std::fs::read(path) {
+        Ok(bytes) => sha256_hex(&bytes),
+        Err(error) => format!("unknown: {error}"),
+    }
+}
