@@ -5,6 +5,8 @@ use std::io::IsTerminal;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
+use crate::say::{is_quiet, say};
+
 /// One bar whose stage may change.
 pub(crate) struct Bar {
     bar: Option<ProgressBar>,
@@ -15,7 +17,7 @@ pub(crate) struct Bar {
 impl Bar {
     pub(crate) fn new(name: &str) -> Self {
         Self {
-            bar: std::io::stderr().is_terminal().then(ProgressBar::no_length),
+            bar: (!is_quiet() && std::io::stderr().is_terminal()).then(ProgressBar::no_length),
             name: name.to_owned(),
             stage: String::new(),
         }
@@ -49,7 +51,7 @@ impl Bar {
         let new = self.stage != stage;
         self.stage = stage.to_owned();
         match &self.bar {
-            None if new => eprintln!("{}: {stage}", self.name),
+            None if new => say!("{}: {stage}", self.name),
             None => {}
             Some(bar) => {
                 if new {
@@ -71,7 +73,7 @@ impl Bar {
     pub(crate) fn say(&self, line: &str) {
         match &self.bar {
             Some(bar) => bar.suspend(|| eprintln!("{line}")),
-            None => eprintln!("{line}"),
+            None => say!("{line}"),
         }
     }
 }

@@ -7,6 +7,7 @@ use std::fmt::Write;
 use anyhow::Context;
 use assay_record::{Claim, ClaimEntry, ClaimsFile, Direction, ExperimentSpec, write_atomically};
 
+use crate::say::say;
 use crate::{Ending, workspace};
 
 /// List every claim: statement, metric, direction, what refutes it, where its
@@ -168,12 +169,12 @@ pub(crate) fn claims(options: &Options) -> anyhow::Result<Ending> {
     let claims = Claims::load()?;
     let faults = claims.file.differences(&claims.specs);
     for fault in &faults {
-        eprintln!("{fault}");
+        say!("{fault}");
     }
     if options.write {
         let path = workspace::root().join("CLAIMS.md");
         write_atomically(&path, claims.markdown().as_bytes())?;
-        eprintln!("written: {}", path.display());
+        say!("written: {}", path.display());
     } else if options.json {
         let all: Vec<_> = claims.all().iter().map(json).collect();
         println!("{}", serde_json::to_string_pretty(&all)?);

@@ -7,6 +7,7 @@ use assay_report::{samples_csv, samples_parquet};
 
 use crate::archive;
 use crate::manifest::Manifest;
+use crate::say::say;
 use crate::{Ending, Place, workspace};
 
 /// Write every raw value of a finished run as CSV and Parquet, and the run as
@@ -56,7 +57,7 @@ pub(crate) fn export(options: &Options) -> anyhow::Result<Ending> {
     archive::pack(&archive::files_of(&folder, &experiments, &names), &path)?;
     written.push(path);
     for path in written {
-        eprintln!("written: {}", path.display());
+        say!("written: {}", path.display());
     }
     Ok(Ending::Held)
 }

@@ -9,6 +9,7 @@ use anyhow::Context;
 use assay_source::protocol::Event;
 
 use crate::bars::{Bar, human_bytes, human_seconds};
+use crate::say::say;
 use crate::{Ending, workspace};
 
 /// Fetch models and lock their hashes.
@@ -41,7 +42,7 @@ pub(crate) fn fetch(options: &Options) -> anyhow::Result<Ending> {
     }
     let failures = get(&options.models, options.offline, &arguments)?;
     for (model, reason) in &failures {
-        eprintln!("{model}: {reason}");
+        say!("{model}: {reason}");
     }
     Ok(if failures.is_empty() {
         Ending::Held

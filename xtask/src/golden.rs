@@ -5,6 +5,7 @@ use assay_golden::{Finding, compare_record, compare_summary, update_summary};
 use assay_record::{Store, Summary};
 
 use crate::manifest::Manifest;
+use crate::say::say;
 use crate::{Ending, Place, workspace};
 
 /// Compare the last run with the golden values, or accept it with --update.
@@ -24,7 +25,7 @@ pub(crate) fn golden(options: &Options) -> anyhow::Result<Ending> {
     if options.update {
         for summary in summaries(place, &manifest)? {
             for path in update_summary(&summary, &workspace::golden())? {
-                eprintln!("written: {}", path.display());
+                say!("written: {}", path.display());
             }
         }
     }
@@ -76,7 +77,7 @@ pub(crate) fn ending(findings: &[Finding]) -> Ending {
 /// Says what was compared and what is off.
 pub(crate) fn print(findings: &[Finding]) {
     if findings.is_empty() {
-        eprintln!("golden: there are no golden values for what ran");
+        say!("golden: there are no golden values for what ran");
     }
     for finding in findings {
         let off = finding.differences.len();
@@ -85,12 +86,13 @@ pub(crate) fn print(findings: &[Finding]) {
         } else {
             format!("{off} OFF")
         };
-        eprintln!(
+        say!(
             "golden {}: {} compared, {verdict}",
-            finding.scope, finding.compared
+            finding.scope,
+            finding.compared
         );
         for difference in &finding.differences {
-            eprintln!("  {difference}");
+            say!("  {difference}");
         }
     }
 }

@@ -5,6 +5,7 @@ mod archive;
 mod bars;
 mod bench;
 mod claims;
+mod completions;
 mod diff;
 mod doctor;
 mod explain;
@@ -13,10 +14,12 @@ mod fetch;
 mod golden;
 mod manifest;
 mod models;
+mod new;
 mod plan;
 mod report;
 mod reproduce;
 mod run;
+mod say;
 mod stats;
 mod tidy;
 mod trace;
@@ -46,6 +49,9 @@ pub(crate) enum Ending {
     after_help = "Exit status: 0 all checks held (whatever the verdicts), 1 a golden value, contract or rule failed, 2 it could not run.\n\nExample: cargo xtask reproduce --all"
 )]
 struct Cli {
+    /// Say nothing but errors, and what was asked for.
+    #[arg(short, long, global = true)]
+    quiet: bool,
     #[command(subcommand)]
     command: Command,
 }
@@ -76,6 +82,10 @@ enum Command {
     Diff(diff::Options),
     /// Write a finished run for other tools: CSV, Parquet, one archive.
     Export(export::Options),
+    /// Make an experiment crate for a hypothesis of your own.
+    New(new::Options),
+    /// Print the completions of a shell for these commands.
+    Completions(completions::Options),
     /// Check the repository's own rules.
     Tidy,
     /// Time the decoder's parts, and the whole against other programs.
@@ -116,7 +126,11 @@ pub(crate) struct Holding {
 }
 
 fn main() -> ExitCode {
-    let result = match Cli::parse().command {
+    let cli = Cli::parse();
+    if cli.quiet {
+        say::be_quiet();
+    }
+    let result = match cli.command {
         Command::Reproduce(options) => reproduce::reproduce(&options),
         Command::Models => models::models(),
         Command::Fetch(options) => fetch::fetch(&options),
@@ -129,6 +143,8 @@ fn main() -> ExitCode {
         Command::Explain(options) => explain::explain(&options),
         Command::Diff(options) => diff::diff(&options),
         Command::Export(options) => export::export(&options),
+        Command::New(options) => new::new(&options),
+        Command::Completions(options) => completions::completions(&options),
         Command::Tidy => tidy::tidy(),
         Command::Bench(options) => bench::bench(&options),
         Command::Doctor => doctor::doctor(),

@@ -9,6 +9,8 @@ use anyhow::Context;
 use assay_record::{NotRun, write_atomically};
 use serde::{Deserialize, Serialize};
 
+use crate::say::say;
+
 const FORMAT: u32 = 1;
 
 /// The last run.
@@ -114,7 +116,7 @@ pub(crate) fn read_log(store: &Path) -> anyhow::Result<BTreeMap<String, Made>> {
     for (number, line) in text.lines().enumerate() {
         // A run that was killed may leave half a line at the end.
         let Ok(entry) = serde_json::from_str::<Made>(line) else {
-            eprintln!(
+            say!(
                 "{}: line {} is no entry, and is left out",
                 path.display(),
                 number + 1

@@ -11,6 +11,7 @@ use assay_source::{
 };
 
 use crate::bars::{human_bytes, human_seconds, table};
+use crate::say::{is_quiet, say};
 use crate::{fetch, worker, workspace};
 
 /// A model of the run, and where it stands.
@@ -204,7 +205,9 @@ fn print_fetch(
         let bytes = bytes_to_fetch.map_or_else(|| "not known yet".to_owned(), human_bytes);
         rows.push(vec![name.clone(), revision, bytes, licence]);
     }
-    eprint!("{}", table(&rows));
+    if !is_quiet() {
+        eprint!("{}", table(&rows));
+    }
     Ok(())
 }
 
@@ -308,9 +311,11 @@ pub(crate) fn print(candidates: &[Candidate], experiments: &[String]) -> anyhow:
             Err(reason) => vec![candidate.name.clone(), format!("not run: {reason}")],
         });
     }
-    eprintln!("plan: {} over", experiments.join(", "));
-    eprint!("{}", table(&rows));
-    eprintln!(
+    say!("plan: {} over", experiments.join(", "));
+    if !is_quiet() {
+        eprint!("{}", table(&rows));
+    }
+    say!(
         "in all about {} of computing",
         human_seconds(total.max(1.0))
     );

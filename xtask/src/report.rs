@@ -9,6 +9,7 @@ use assay_report::{GoldenLine, Outcome, OutcomeLine, PdfOutcome, ReportInput, wr
 
 use crate::claims::Claims;
 use crate::manifest::Manifest;
+use crate::say::say;
 use crate::{Ending, Place, golden, reproduce, workspace};
 
 /// Write the report of the last run.
@@ -27,7 +28,7 @@ pub(crate) fn report(options: &Options) -> anyhow::Result<Ending> {
     let manifest = Manifest::load(&place.folder())?;
     let findings = golden::compare(place, &manifest)?;
     let out = write(place, options.out.as_deref(), &manifest, &findings)?;
-    eprintln!("report: {}", out.display());
+    say!("report: {}", out.display());
     Ok(golden::ending(&findings))
 }
 
@@ -42,7 +43,7 @@ pub(crate) fn write(
     let out = out.map_or_else(|| workspace::root().join("out"), Path::to_path_buf);
     let written = write_report(&input, &out)?;
     if written.pdf == PdfOutcome::NoLatexmk {
-        eprintln!("report.pdf is not written: latexmk is not installed");
+        say!("report.pdf is not written: latexmk is not installed");
     }
     Ok(out)
 }

@@ -11,6 +11,7 @@ use crate::bars::{Bar, human_seconds, table};
 use crate::claims::Claims;
 use crate::manifest::{self, Manifest, Measured, Outcomes};
 use crate::plan::{self, Candidate, Ready};
+use crate::say::{is_quiet, say};
 use crate::{Ending, Holding, Place, golden, report, stats, verify, worker, workspace};
 
 /// Fetch, run, do the statistics, compare, and write the report.
@@ -36,6 +37,9 @@ pub(crate) struct Options {
     /// Fetch nothing.
     #[arg(long)]
     offline: bool,
+    /// Print what came of it as JSON.
+    #[arg(long)]
+    json: bool,
     #[command(flatten)]
     holding: Holding,
     #[command(flatten)]
@@ -65,8 +69,8 @@ pub(crate) fn reproduce(options: &Options) -> anyhow::Result<Ending> {
     stats::summarise(&options.place, &manifest)?;
     let findings = golden::compare(&options.place, &manifest)?;
     let written = report::write(&options.place, options.out.as_deref(), &manifest, &findings)?;
-    print_results(&manifest, &findings);
-    eprintln!("report: {}", written.display());
+    print_results(&manifest, &findings, options.json);
+    say!("report: {}", written.display());
     if let Some(claim) = &options.claim {
         verify::print_claim(&options.place, claim)?;
     }
@@ -137,7 +141,7 @@ impl Run<'_> {
                     .iter()
                     .any(|k| k.name == *experiment && k.follows_training);
                 let candidates = plan::own(&workspace::root().join(folder), follows)?;
-                eprintln!(
+                say!(
                     "plan: {experiment} over {} models of {folder}",
                     candidates.len()
                 );
@@ -156,7 +160,7 @@ impl Run<'_> {
             let following: Vec<String> = shared.iter().filter(follows).cloned().collect();
             let checkpoints = plan::checkpoints(self.models, &registry);
             if !following.is_empty() && !checkpoints.is_empty() {
-                eprintln!(
+                say!(
                     "plan: {} over {} checkpoints of the project's own models",
                     following.join(", "),
                     checkpoints.len()
@@ -339,7 +343,11 @@ fn request(
 pub(crate) const MANY: usize = 12;
 
 /// The closing table: what ran, what did not and why, and the checks.
-pub(crate) fn print_results(manifest: &Manifest, findings: &[assay_golden::Finding]) {
+pub(crate) fn print_results(manifest: &Manifest, findings: &[assay_golden::Finding], json: bool) {
+    if json {
+        println!("{:#}", results(manifest, findings));
+        return;
+    }
     let mut rows = vec![
         ["experiment", "model", "outcome"]
             .map(str::to_owned)
@@ -370,9 +378,22 @@ pub(crate) fn print_results(manifest: &Manifest, findings: &[assay_golden::Findi
             ]);
         }
     }
-    eprintln!();
-    eprint!("{}", table(&rows));
+    if !is_quiet() {
+        eprint!("\n{}", table(&rows));
+    }
     golden::print(findings);
+}
+
+/// The same for scripts.
+fn results(manifest: &Manifest, findings: &[assay_golden::Finding]) -> serde_json::Value {
+    let golden = findings.iter().map(|f| {
+        let off: Vec<String> = f.differences.iter().map(ToString::to_string).collect();
+        serde_json::json!({"scope": f.scope, "compared": f.compared, "off": off})
+    });
+    serde_json::json!({
+        "experiments": manifest.experiments,
+        "golden": golden.collect::<Vec<_>>(),
+    })
 }
 
 fn unix_seconds() -> u64 {

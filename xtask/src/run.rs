@@ -12,6 +12,9 @@ use crate::{Ending, Holding, Place, golden, stats};
 
 /// Run one experiment.
 #[derive(clap::Args)]
+#[command(
+    after_help = "Examples:\n  cargo xtask run h25-gain --models parallel-L4-H8-s1\n  cargo xtask run value-contraction --prompts my-bank.jsonl --models smollm2-135m"
+)]
 pub(crate) struct Options {
     /// Its name.
     experiment: String,
@@ -31,6 +34,9 @@ pub(crate) struct Options {
     /// Fetch nothing.
     #[arg(long)]
     offline: bool,
+    /// Print what came of it as JSON.
+    #[arg(long)]
+    json: bool,
     #[command(flatten)]
     holding: Holding,
     #[command(flatten)]
@@ -57,7 +63,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<Ending> {
     manifest.save(&folder)?;
     stats::summarise(&options.place, &manifest)?;
     let findings = golden::compare(&options.place, &manifest)?;
-    print_results(&manifest, &findings);
+    print_results(&manifest, &findings, options.json);
     Ok(golden::ending(&findings))
 }
 

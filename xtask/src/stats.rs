@@ -5,6 +5,7 @@ use std::path::Path;
 use assay_record::wire::{Event, SummariseRequest};
 
 use crate::manifest::Manifest;
+use crate::say::say;
 use crate::{Ending, Place, worker, workspace};
 
 pub(crate) fn stats(place: &Place) -> anyhow::Result<Ending> {
@@ -34,7 +35,7 @@ pub(crate) fn summarise_into(place: &Place, manifest: &Manifest, out: &Path) -> 
         })?;
         worker::talk(&worker, &["summarise"], Some(&request), &mut |event| {
             if let Event::Summarised { path, .. } = event {
-                eprintln!("{experiment}: summary {}", path.display());
+                say!("{experiment}: summary {}", path.display());
             }
             Ok(())
         })?;

@@ -6,6 +6,7 @@ use assay_record::wire::Event;
 use assay_source::resolve;
 
 use crate::bars::{self, Bar};
+use crate::say::say;
 use crate::{Ending, plan, worker, workspace};
 
 /// Write the activations of one prompt as safetensors.
@@ -69,6 +70,6 @@ pub(crate) fn trace(options: &Options) -> anyhow::Result<Ending> {
         Ok(())
     })?;
     drop(bar);
-    eprintln!("written: {}", options.out.display());
+    say!("written: {}", options.out.display());
     Ok(Ending::Held)
 }

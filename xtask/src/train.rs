@@ -9,6 +9,7 @@ use assay_record::wire::{Event, SuiteModel};
 use clap::Args;
 
 use crate::bars::{Bar, human_seconds};
+use crate::say::say;
 use crate::{Ending, worker, workspace};
 
 /// Train the models of a suite that are not there yet.
@@ -65,7 +66,7 @@ pub(crate) fn train(options: &Options) -> anyhow::Result<Ending> {
         })
         .collect();
     let total: u64 = wanted.iter().map(|m| m.steps).sum();
-    eprintln!(
+    say!(
         "plan: {} models of {name} to train, {total} steps in all",
         wanted.len()
     );
@@ -103,7 +104,7 @@ pub(crate) fn train(options: &Options) -> anyhow::Result<Ending> {
         }
     });
     let failed = lock(&progress).failed.len();
-    eprintln!(
+    say!(
         "{} trained in {}, {failed} failed: {folder}",
         wanted.len() - failed,
         human_seconds(started.elapsed().as_secs_f64())

@@ -8,6 +8,7 @@ use serde::Serialize;
 use crate::bars::table;
 use crate::claims::{Claims, Declared};
 use crate::manifest::Manifest;
+use crate::say::coloured;
 use crate::{Ending, Place, golden};
 
 /// Check a finished run, and say of each claim what came of it: one line a
@@ -239,7 +240,7 @@ fn print(checks: &[Check], lines: &[Line]) {
             line.but.join("; "),
         ]);
     }
-    print!("{}", table(&rows));
+    print!("{}", coloured(&table(&rows)));
     println!();
     for check in checks {
         let word = if check.faults.is_empty() {
@@ -247,7 +248,7 @@ fn print(checks: &[Check], lines: &[Line]) {
         } else {
             "FAIL"
         };
-        println!("{word}  {}", check.what);
+        print!("{}", coloured(&format!("{word}  {}\n", check.what)));
         for fault in &check.faults {
             println!("      {fault}");
         }

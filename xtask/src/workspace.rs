@@ -9,6 +9,7 @@ use assay_record::{ExperimentSpec, Store, UnitLock};
 use assay_source::{Lock, ModelCache, Registry};
 
 use crate::Place;
+use crate::say::say;
 
 /// The workspace's root folder.
 pub(crate) fn root() -> PathBuf {
@@ -87,7 +88,7 @@ pub(crate) fn program(package: &str) -> anyhow::Result<PathBuf> {
         }
         return Ok(path);
     }
-    eprintln!("building {package}");
+    say!("building {package}");
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let output = Command::new(cargo)
         .current_dir(root())
