@@ -48,8 +48,16 @@ pub use samples::{samples_csv, samples_parquet};
 /// A summary that refers to a number or record that is not there, a text whose
 /// placeholder was not replaced, a figure whose data cannot be drawn, a LaTeX
 /// run that stopped, a file that cannot be written.
-pub fn write_report(input: &ReportInput, out: &Path) -> Result<Written, ReportError> {
-    let mut files = render_files(input)?;
+///
+/// `tell` is told (stage, done, total).
+pub fn write_report(
+    input: &ReportInput,
+    out: &Path,
+    tell: &mut dyn FnMut(&str, u64, u64),
+) -> Result<Written, ReportError> {
+    let mut files = render_files(input, tell)?;
+    // Nobody knows how far LaTeX is.
+    tell("setting report.pdf", 0, 1);
     let pdf = match pdf::typeset(&files)? {
         Some(bytes) => {
             files.insert("report.pdf".to_owned(), bytes);
@@ -87,11 +95,15 @@ pub fn all_numbers(input: &ReportInput) -> Result<BTreeMap<String, Number>, Repo
 }
 
 /// Every file but report.pdf, by name.
-fn render_files(input: &ReportInput) -> Result<BTreeMap<String, Vec<u8>>, ReportError> {
+fn render_files(
+    input: &ReportInput,
+    tell: &mut dyn FnMut(&str, u64, u64),
+) -> Result<BTreeMap<String, Vec<u8>>, ReportError> {
     check_names(&input.summaries)?;
     let book = Arc::new(Book::new(input)?);
     let mut files = BTreeMap::new();
     let mut drawn = Vec::new();
+    let figures: usize = input.summaries.iter().map(|s| s.figures.len()).sum();
     for summary in &input.summaries {
         for f in &summary.figures {
             let name = view::figure_name(summary, &f.id);
@@ -107,6 +119,7 @@ fn render_files(input: &ReportInput) -> Result<BTreeMap<String, Vec<u8>>, Report
             files.insert(format!("figures/{name}.pdf"), pdf);
             files.insert(format!("figures/{name}.csv"), figure::csv(f)?);
             drawn.push(figure);
+            tell("drawing figures", drawn.len() as u64, figures as u64);
         }
     }
     for summary in &input.summaries {
@@ -128,6 +141,7 @@ fn render_files(input: &ReportInput) -> Result<BTreeMap<String, Vec<u8>>, Report
         }
         None => None,
     };
+    tell("writing tables and texts", 0, 1);
     let view = view::view(input, story, drawn, &book)?;
     for (name, text) in render::render(&view, &book)? {
         files.insert(name, text.into_bytes());

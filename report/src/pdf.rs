@@ -109,7 +109,7 @@ mod tests {
             other => assert_eq!(
                 other.unwrap_err().to_string(),
                 "latexmk could not set report.tex: ! Undefined control sequence. l.1 \
-                 ...cumentclass{article}\\begin{document}\\nosuchcommand"
+                 ...lass{article}\\begin{document}\\nosuchcommand"
             ),
         }
     }

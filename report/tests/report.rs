@@ -18,7 +18,7 @@ fn files(input: &ReportInput, keep: &str) -> BTreeMap<String, Vec<u8>> {
         Some(root) => Path::new(&root).join(keep),
         None => folder.path().to_path_buf(),
     };
-    let written = write_report(input, &out).unwrap();
+    let written = write_report(input, &out, &mut |_, _, _| ()).unwrap();
     assert_eq!(written.pdf == PdfOutcome::Written, has("latexmk"));
     written
         .files
@@ -46,9 +46,12 @@ fn every_kind_of_content_reaches_markdown_and_latex() {
     insta::assert_snapshot!("report.tex", text(&files, "report.tex"));
     insta::assert_snapshot!("macros.tex", text(&files, "macros.tex"));
     insta::assert_snapshot!("gain.csv", text(&files, "figures/fixture-gain-gain.csv"));
-    let mut tables = files.iter().filter(|(name, _)| name.starts_with("tables/"));
-    let (name, _) = tables.next().unwrap();
+    let mut tables = files.keys().filter(|name| name.starts_with("tables/"));
+    let name = tables.find(|name| name.ends_with(".csv")).unwrap();
     insta::assert_snapshot!("table.csv", text(&files, name));
+    let tex = name.replace(".csv", ".tex");
+    insta::assert_snapshot!("table.tex", text(&files, &tex));
+    insta::assert_snapshot!("story.tex", text(&files, "tables/story-table.tex"));
 }
 
 #[test]
@@ -72,7 +75,7 @@ fn html_is_self_contained_and_names_the_origin_of_numbers() {
     // The namespace of SVG is a name, not an address that is fetched.
     let addresses = html.replace("http://www.w3.org/2000/svg", "");
     for forbidden in [
-        "http:", "https:", "<script", "<link", "src=", "@import", "url(",
+        "http:", "https:", "<link", "src=", "@import", "url(", "fetch(", "import(",
     ] {
         assert!(!addresses.contains(forbidden), "{forbidden} in report.html");
     }
@@ -103,7 +106,7 @@ fn no_number_is_typed_into_a_template() {
     };
     let files = files(&input, "no-numbers");
     let html = text(&files, "report.html");
-    let (_, body) = html.split_once("</style>").unwrap();
+    let (_, body) = html.split_once("</script>").unwrap();
     let words: String = body
         .split('<')
         .filter_map(|tag| tag.split_once('>'))
@@ -117,7 +120,7 @@ fn no_number_is_typed_into_a_template() {
 #[test]
 fn figures_are_opaque_and_keep_their_words_in_pdf() {
     let folder = tempfile::tempdir().unwrap();
-    let written = write_report(&fixture::input(), folder.path()).unwrap();
+    let written = write_report(&fixture::input(), folder.path(), &mut |_, _, _| ()).unwrap();
     let figures = written
         .files
         .iter()
@@ -135,7 +138,8 @@ fn figures_are_opaque_and_keep_their_words_in_pdf() {
             _ => {}
         }
     }
-    assert_eq!(seen, 4);
+    // Four of the fixture, and that of the first page.
+    assert_eq!(seen, 5);
     if !has("pdftotext") {
         println!("pdftotext is not installed: the words of the figures were not read back");
         return;
@@ -211,9 +215,23 @@ fn hostile_names_are_harmless() {
     // latexmk, where there is one, runs here too and must not stop.
     let files = files(&input, "hostile");
     let html = text(&files, "report.html");
-    assert!(!html.contains("<img") && !html.contains("</script>"));
+    let scripts = html.matches("</script>").count();
+    assert!(
+        !html.contains("<img") && scripts == 1,
+        "one script, the page's own"
+    );
     let tex = text(&files, "report.tex");
-    assert_eq!(tex.matches("\\input{").count(), 1, "macros.tex only");
+    for taken in tex.split("\\input{").skip(1) {
+        let own = ["preamble.tex", "macros.tex", "tables/"];
+        assert!(own.iter().any(|name| taken.starts_with(name)), "{taken}");
+    }
+    for (name, bytes) in files.iter().filter(|(n, _)| n.starts_with("tables/")) {
+        let words = String::from_utf8_lossy(bytes);
+        assert!(
+            !name.ends_with(".tex") || !words.contains("\\input{"),
+            "{name}"
+        );
+    }
     // In a code span, whose fence is longer than any in it, words are safe.
     let md = text(&files, "report.md");
     let prose: String = md.split("``").step_by(2).collect();
@@ -227,7 +245,7 @@ fn check_error(change: impl FnOnce(&mut ReportInput), expected: &str) -> ReportE
     let mut input = fixture::input();
     change(&mut input);
     let folder = tempfile::tempdir().unwrap();
-    let error = write_report(&input, folder.path()).unwrap_err();
+    let error = write_report(&input, folder.path(), &mut |_, _, _| ()).unwrap_err();
     assert_eq!(error.to_string(), expected);
     let left = std::fs::read_dir(folder.path()).unwrap().count();
     assert_eq!(left, 0, "nothing is written when something is wrong");

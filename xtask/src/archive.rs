@@ -126,7 +126,11 @@ pub(crate) fn pack(files: &BTreeMap<String, PathBuf>, to: &Path) -> anyhow::Resu
     let folder = folder.unwrap_or(Path::new("."));
     std::fs::create_dir_all(folder)
         .with_context(|| format!("failed to make {}", folder.display()))?;
-    let mut out = tempfile::NamedTempFile::new_in(folder)
+    let mut builder = tempfile::Builder::new();
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644));
+    let mut out = builder
+        .tempfile_in(folder)
         .with_context(|| format!("failed to write {}", to.display()))?;
     let mut zip = ZipWriter::new(out.as_file_mut());
     let mut hashes = BTreeMap::new();

@@ -7,6 +7,7 @@ use assay_golden::Finding;
 use assay_record::Store;
 use assay_report::{GoldenLine, Outcome, OutcomeLine, PdfOutcome, ReportInput, write_report};
 
+use crate::bars::Bar;
 use crate::claims::Claims;
 use crate::manifest::Manifest;
 use crate::say::say;
@@ -41,7 +42,11 @@ pub(crate) fn write(
 ) -> anyhow::Result<PathBuf> {
     let input = input(place, manifest, findings)?;
     let out = out.map_or_else(|| workspace::root().join("out"), Path::to_path_buf);
-    let written = write_report(&input, &out)?;
+    let mut bar = Bar::new("report");
+    let written = write_report(&input, &out, &mut |stage, done, total| {
+        bar.steps(stage, done, total);
+    })?;
+    drop(bar);
     if written.pdf == PdfOutcome::NoLatexmk {
         say!("report.pdf is not written: latexmk is not installed");
     }

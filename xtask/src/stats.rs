@@ -2,10 +2,10 @@
 
 use std::path::Path;
 
-use assay_record::wire::{Event, SummariseRequest};
+use assay_record::wire::SummariseRequest;
 
+use crate::bars::Bar;
 use crate::manifest::Manifest;
-use crate::say::say;
 use crate::{Ending, Place, worker, workspace};
 
 pub(crate) fn stats(place: &Place) -> anyhow::Result<Ending> {
@@ -25,7 +25,10 @@ pub(crate) fn summarise(place: &Place, manifest: &Manifest) -> anyhow::Result<()
 /// As [`summarise`], into another folder.
 pub(crate) fn summarise_into(place: &Place, manifest: &Manifest, out: &Path) -> anyhow::Result<()> {
     let worker = workspace::program("assay-worker")?;
-    for (experiment, outcomes) in &manifest.experiments {
+    let mut bar = Bar::new("statistics");
+    let all = manifest.experiments.len() as u64;
+    for (done, (experiment, outcomes)) in (0..).zip(&manifest.experiments) {
+        bar.steps_of("experiments", experiment, done, all);
         let request = serde_json::to_string(&SummariseRequest {
             experiment: experiment.clone(),
             store: place.folder(),
@@ -33,12 +36,7 @@ pub(crate) fn summarise_into(place: &Place, manifest: &Manifest, out: &Path) -> 
             not_run: outcomes.not_run.clone(),
             out: out.to_path_buf(),
         })?;
-        worker::talk(&worker, &["summarise"], Some(&request), &mut |event| {
-            if let Event::Summarised { path, .. } = event {
-                say!("{experiment}: summary {}", path.display());
-            }
-            Ok(())
-        })?;
+        worker::talk(&worker, &["summarise"], Some(&request), &mut |_| Ok(()))?;
     }
     Ok(())
 }
