@@ -1,5 +1,6 @@
 //! Templates to text.
 
+use std::collections::BTreeMap;
 use std::error::Error;
 use std::sync::Arc;
 
@@ -48,34 +49,64 @@ const SOURCES: [Source; 3] = [
     },
 ];
 
+/// What report.tex and a paper that takes its tables begin with.
+pub(crate) const PREAMBLE: &str = include_str!("../templates/preamble.tex");
+
 /// The style sheet of report.html.
 const STYLE: &str = include_str!("../templates/report.css");
 
-/// report.md, report.html and report.tex as (name, text).
-pub(crate) fn render(
-    view: &View,
-    book: &Arc<Book>,
-) -> Result<Vec<(&'static str, String)>, ReportError> {
-    SOURCES
-        .iter()
-        .map(|source| {
-            let text = render_one(source, view, book).map_err(|e| ReportError::Template {
-                template: source.file,
-                reason: chain(&e),
-            })?;
-            no_placeholder_left(source.file, &text, book)?;
-            Ok((source.file, text))
-        })
-        .collect()
+/// The script of report.html, which needs none to be read.
+const SCRIPT: &str = concat!(
+    include_str!("../templates/tables.js"),
+    include_str!("../templates/about.js"),
+    include_str!("../templates/cards.js"),
+    include_str!("../templates/report.js"),
+);
+
+/// report.md, report.html and report.tex with the tables that it takes in, as
+/// (name, text).
+pub(crate) fn render(view: &View, book: &Arc<Book>) -> Result<Vec<(String, String)>, ReportError> {
+    let mut files = Vec::new();
+    for source in &SOURCES {
+        let fault = |e: tera::Error| ReportError::Template {
+            template: source.file,
+            reason: chain(&e),
+        };
+        let tera = engine(source, book).map_err(fault)?;
+        let page = Page {
+            report: view,
+            style: format!(
+                "{STYLE}\n@media (prefers-color-scheme:dark){{\n{}}}\n",
+                dark_rules()
+            ),
+            script: SCRIPT,
+        };
+        let context = Context::from_serialize(&page).map_err(fault)?;
+        let text = tera.render(source.file, &context).map_err(fault)?;
+        files.push((source.file.to_owned(), text));
+        if source.dialect == Dialect::Latex {
+            for table in view.tables() {
+                let one = BTreeMap::from([("table", table)]);
+                let context = Context::from_serialize(&one).map_err(fault)?;
+                let text = tera.render("table.tex", &context).map_err(fault)?;
+                files.push((format!("tables/{}.tex", table.id()), text));
+            }
+        }
+    }
+    for (name, text) in &files {
+        no_placeholder_left(name, text, book)?;
+    }
+    Ok(files)
 }
 
 #[derive(Serialize)]
 struct Page<'a> {
     report: &'a View,
     style: String,
+    script: &'static str,
 }
 
-fn render_one(source: &Source, view: &View, book: &Arc<Book>) -> Result<String, tera::Error> {
+fn engine(source: &Source, book: &Arc<Book>) -> Result<Tera, tera::Error> {
     let mut tera = Tera::new();
     if source.dialect == Dialect::Latex {
         tera.set_delimiters(Delimiters {
@@ -105,14 +136,7 @@ fn render_one(source: &Source, view: &View, book: &Arc<Book>) -> Result<String, 
     );
     tera.register_filter("code", CodeFilter(source.dialect));
     tera.add_raw_templates(source.templates)?;
-    let context = Context::from_serialize(&Page {
-        report: view,
-        style: format!(
-            "{STYLE}\n@media (prefers-color-scheme:dark){{\n{}}}\n",
-            dark_rules()
-        ),
-    })?;
-    tera.render(source.file, &context)
+    Ok(tera)
 }
 
 /// `id | number`: the number with its origin.

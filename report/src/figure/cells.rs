@@ -117,21 +117,32 @@ pub(super) fn bins(
     let (color, _) = style::series(0);
     let width = (high - low) / counts.len() as f64;
     for (i, count) in counts.iter().enumerate() {
-        // On a logarithmic axis an empty bin has no height.
-        if frame.y.at(*count) < frame.y.low {
-            continue;
+        if let Some(rect) = bin(frame, (low, width), i, *count) {
+            pen::fill(sheet, rect, color)?;
+            room.take(rect);
         }
-        let (left, top) = frame.at(low + width * i as f64, *count);
-        let right = frame.at(low + width * (i + 1) as f64, *count).0;
-        let rect = Rect {
-            left,
-            top,
-            // A hair of paper between neighbours.
-            right: (right - 2).max(left + 1),
-            bottom: frame.inside.bottom,
-        };
-        pen::fill(sheet, rect, color)?;
-        room.take(rect);
     }
     Ok(())
+}
+
+/// The i-th bar of a histogram that begins at `low`. On a logarithmic axis an
+/// empty bin has no height, and no bar.
+pub(super) fn bin(
+    frame: &Frame<'_, '_>,
+    (low, width): (f64, f64),
+    i: usize,
+    count: f64,
+) -> Option<Rect> {
+    if frame.y.at(count) < frame.y.low {
+        return None;
+    }
+    let (left, top) = frame.at(low + width * i as f64, count);
+    let right = frame.at(low + width * (i + 1) as f64, count).0;
+    Some(Rect {
+        left,
+        top,
+        // A hair of paper between neighbours.
+        right: (right - 2).max(left + 1),
+        bottom: frame.inside.bottom,
+    })
 }

@@ -2,6 +2,7 @@
 
 mod cells;
 mod data;
+mod hits;
 mod panel;
 mod pen;
 mod place;
@@ -17,6 +18,7 @@ use plotters::prelude::{IntoDrawingArea, SVGBackend};
 use svg2pdf::usvg;
 
 use crate::book::Book;
+use crate::dialect::Dialect;
 use crate::error::ReportError;
 use place::Rect;
 use style::{FULL_WIDTH, SINGLE_WIDTH, UNITS_PER_POINT};
@@ -27,8 +29,10 @@ pub(crate) use style::dark_rules;
 /// A drawn figure.
 #[derive(Debug, Clone)]
 pub(crate) struct Drawn {
-    /// The SVG file, text as text.
+    /// The SVG file, text as text; over it what a page can point at.
     pub(crate) svg: String,
+    /// The drawing alone, as the PDF has it.
+    plain: String,
     /// Width in points at which its words have their intended size.
     pub(crate) points_wide: u32,
     /// Height in points at that width.
@@ -71,24 +75,43 @@ pub(crate) fn draw(figure: &Figure, book: &Book) -> Result<Drawn, ReportError> {
     sheet
         .fill(&style::PAPER)
         .map_err(|e| fault(e.to_string()))?;
+    let mut hits = String::new();
     for (i, (panel, rect)) in places.iter().enumerate() {
         let letter = (figure.panels.len() > 1)
             .then(|| u8::try_from(i).ok().and_then(|i| b'a'.checked_add(i)))
             .flatten()
             .map(char::from);
-        panel::draw(&sheet, panel, *rect, letter, &looks, book)
+        let over = panel::draw(&sheet, panel, *rect, letter, &looks, book)
             .map_err(|e| e.of(&figure.id, &panel.title))?;
+        hits.push_str(&over);
     }
     sheet.present().map_err(|e| fault(e.to_string()))?;
     drop(sheet);
-    // Everything is opaque; the attribute only makes files longer. Quotes in
-    // words are escaped, so this text stands in tags only.
-    let svg = svg.replace(" opacity=\"1\"", "");
+    // What is the default only makes files longer. Quotes in words are
+    // escaped, so these texts stand in tags only.
+    let plain = svg
+        .replace(" opacity=\"1\"", "")
+        .replace(" stroke=\"none\" stroke-width=\"1\"", "")
+        .replace(" stroke=\"none\"", "");
+    let svg = under(&plain, figure, &hits).ok_or_else(|| fault("it is no SVG".to_owned()))?;
     Ok(Drawn {
         svg,
+        plain,
         points_wide: size(width) / UNITS_PER_POINT,
         points_high: size(top) / UNITS_PER_POINT,
     })
+}
+
+/// The drawing as one image with its words, and over it what can be pointed at,
+/// which must not be part of an image: that would hide it from assistive
+/// technology.
+fn under(plain: &str, figure: &Figure, hits: &str) -> Option<String> {
+    let (head, rest) = plain.split_once(">\n")?;
+    let (inside, _) = rest.rsplit_once("</svg>")?;
+    let alt = Dialect::Html.words(&figure.alt);
+    Some(format!(
+        "{head}>\n<g role=\"img\" aria-label=\"{alt}\">\n{inside}</g>\n{hits}</svg>\n"
+    ))
 }
 
 /// How many bars a panel shows, if it shows bars.
@@ -110,7 +133,7 @@ pub(crate) fn pdf(figure: &str, drawn: &Drawn) -> Result<Vec<u8>, ReportError> {
         font_family: "DejaVu Sans".to_owned(),
         ..usvg::Options::default()
     };
-    let tree = usvg::Tree::from_str(&drawn.svg, &options).map_err(|e| fault(e.to_string()))?;
+    let tree = usvg::Tree::from_str(&drawn.plain, &options).map_err(|e| fault(e.to_string()))?;
     let page = svg2pdf::PageOptions {
         dpi: 72.0 * UNITS_PER_POINT as f32,
     };

@@ -11,7 +11,7 @@ use super::pen::{self, At, DrawError, Sheet};
 use super::place::{Rect, Room};
 use super::scale::Scale;
 use super::style::{self, GRID, INK, LABEL, MUTED, NOTE, PAPER, Shape, TICK, TITLE};
-use super::{bar_count, cells, plots, ranges};
+use super::{bar_count, cells, hits, plots, ranges};
 use crate::book::Book;
 use crate::error::ReportError;
 use crate::text::unmarked;
@@ -83,7 +83,7 @@ impl Looks {
 }
 
 /// Groups or lines of a panel, each once, in order of appearance.
-fn series_names(panel: &Panel) -> Vec<String> {
+pub(super) fn series_names(panel: &Panel) -> Vec<String> {
     let all: Vec<&String> = match &panel.plot {
         Plot::Points { points, .. } => points.iter().map(|p| &p.group).collect(),
         Plot::Bars { bars, .. } => bars.iter().map(|b| &b.group).collect(),
@@ -120,6 +120,7 @@ impl Frame<'_, '_> {
     }
 }
 
+/// Draws a panel, and gives the invisible elements that lie over it.
 pub(super) fn draw(
     sheet: &Sheet<'_>,
     panel: &Panel,
@@ -127,7 +128,7 @@ pub(super) fn draw(
     letter: Option<char>,
     looks: &Looks,
     book: &Book,
-) -> Result<(), PanelError> {
+) -> Result<String, PanelError> {
     let mut area = Rect {
         left: rect.left + MARGIN,
         top: rect.top + MARGIN,
@@ -144,7 +145,8 @@ pub(super) fn draw(
     let mut room = Room::new(frame.inside);
     plots::draw(sheet, panel, &frame, looks, &mut room)?;
     note(sheet, &panel.note, &frame, &mut room, book)?;
-    plots::labels(sheet, panel, &frame, &mut room)
+    plots::labels(sheet, panel, &frame, &mut room)?;
+    Ok(hits::hits(panel, &frame))
 }
 
 /// Sets the heading and returns its height.

@@ -285,21 +285,14 @@ fn horizontal(
     looks: &Looks,
     room: &mut Room,
 ) -> Result<(), PanelError> {
-    const HALF: f64 = 0.34;
     let middles: Vec<f64> = frame.y.ticks.iter().map(|(at, _)| *at).collect();
     for (bar, middle) in bars.iter().zip(middles) {
         let (color, shape) = looks.get(&bar.group);
-        let (from, top) = frame.at(bar.start.unwrap_or(origin), middle + HALF);
-        let (to, bottom) = frame.at(bar.value, middle - HALF);
-        let rect = Rect {
-            left: from.min(to),
-            top,
-            right: from.max(to),
-            bottom,
-        };
+        let rect = self::bar(frame, bar, origin, middle);
         pen::fill(sheet, rect, color)?;
         room.take(rect);
-        let y = (top + bottom) / 2;
+        let y = rect.center().1;
+        let to = frame.at(bar.value, middle).0;
         if let Some(error) = bar.error {
             let right = frame.at(bar.value + error, middle).0;
             let left = if frame.x.at(bar.value - error) >= frame.x.low {
@@ -319,6 +312,19 @@ fn horizontal(
     let x = frame.at(origin, 0.0).0;
     let ends = [(x, frame.inside.top), (x, frame.inside.bottom)];
     Ok(pen::line(sheet, ends, INK, 3)?)
+}
+
+/// What a bar covers.
+pub(super) fn bar(frame: &Frame<'_, '_>, bar: &Bar, origin: f64, middle: f64) -> Rect {
+    const HALF: f64 = 0.34;
+    let (from, top) = frame.at(bar.start.unwrap_or(origin), middle + HALF);
+    let (to, bottom) = frame.at(bar.value, middle - HALF);
+    Rect {
+        left: from.min(to),
+        top,
+        right: from.max(to),
+        bottom,
+    }
 }
 
 fn band(

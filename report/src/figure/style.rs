@@ -1,7 +1,6 @@
-//! One look for every figure: colours of Okabe and Ito (2008), which readers
-//! with any colour vision tell apart, a marker shape beside each colour for
-//! print in grey, and one face of one typeface. Every colour is opaque: svg2pdf is not
-//! deterministic otherwise.
+//! One look for every figure: colours that readers with any colour vision tell
+//! apart, a marker shape beside each colour for print in grey, and one face of
+//! one typeface. Every colour is opaque: svg2pdf is not deterministic otherwise.
 
 use plotters::style::{RGBColor, register_font};
 use svg2pdf::usvg::fontdb;
@@ -31,25 +30,29 @@ pub(super) const MUTED: RGBColor = RGBColor(0x6b, 0x6b, 0x6b);
 pub(super) const GRID: RGBColor = RGBColor(0xdc, 0xdc, 0xdc);
 
 const DARK_PAPER: RGBColor = RGBColor(0x16, 0x18, 0x1c);
+const DARK_INK: RGBColor = RGBColor(0xe6, 0xe6, 0xe6);
 
 /// The neutral colours and what they become on a dark page.
 const NEUTRALS: [(RGBColor, RGBColor); 4] = [
     (PAPER, DARK_PAPER),
-    (INK, RGBColor(0xe6, 0xe6, 0xe6)),
+    (INK, DARK_INK),
     (MUTED, RGBColor(0xa5, 0xaa, 0xb2)),
     (GRID, RGBColor(0x3a, 0x3d, 0x44)),
 ];
 
-/// Okabe and Ito's colours without yellow, which vanishes on white; dark and
-/// light ones alternate so that neighbours differ in grey too.
-const PALETTE: [RGBColor; 7] = [
-    RGBColor(0x00, 0x72, 0xb2),
-    RGBColor(0xe6, 0x9f, 0x00),
-    RGBColor(0x00, 0x9e, 0x73),
-    RGBColor(0xcc, 0x79, 0xa7),
-    RGBColor(0xd5, 0x5e, 0x00),
-    RGBColor(0x56, 0xb4, 0xe9),
-    INK,
+/// Colours of series and what they become on a dark page: blue, gold, green,
+/// pink, brown, sky blue, ink. They were searched for: each stands out from its
+/// page by a contrast of 3, the dark and light ones alternate so that neighbours
+/// differ in grey too, and under these conditions the least difference of two
+/// as readers with protanopia, deuteranopia or tritanopia see them is greatest.
+const PALETTE: [(RGBColor, RGBColor); 7] = [
+    (RGBColor(0x22, 0x3d, 0xbb), RGBColor(0x67, 0x4e, 0xfb)),
+    (RGBColor(0xb6, 0x8e, 0x09), RGBColor(0xe4, 0xcf, 0x12)),
+    (RGBColor(0x05, 0x76, 0x53), RGBColor(0x35, 0x79, 0x55)),
+    (RGBColor(0xe5, 0x67, 0xad), RGBColor(0xcd, 0x83, 0xb7)),
+    (RGBColor(0x91, 0x3e, 0x0a), RGBColor(0xb2, 0x50, 0x09)),
+    (RGBColor(0x45, 0x95, 0xf1), RGBColor(0xa0, 0x98, 0xff)),
+    (INK, DARK_INK),
 ];
 
 /// Marker shapes; six, so that colour and shape together repeat only after 42
@@ -75,7 +78,9 @@ const SHAPES: [Shape; 6] = [
 
 /// Colour and shape of the n-th series.
 pub(super) fn series(n: usize) -> (RGBColor, Shape) {
-    let color = PALETTE.get(n % PALETTE.len()).copied().unwrap_or(INK);
+    let color = PALETTE
+        .get(n % PALETTE.len())
+        .map_or(INK, |(light, _)| *light);
     let shape = SHAPES
         .get(n % SHAPES.len())
         .copied()
@@ -101,9 +106,10 @@ fn hex(color: RGBColor) -> String {
 
 /// Style rules that recolour an inline figure on a dark page.
 pub(crate) fn dark_rules() -> String {
-    let tints = PALETTE.map(|c| (tint(c), mix(c, DARK_PAPER, 0.65)));
+    let tints = PALETTE.map(|(light, dark)| (tint(light), mix(dark, DARK_PAPER, 0.65)));
     NEUTRALS
         .into_iter()
+        .chain(PALETTE)
         .chain(tints)
         .map(|(light, dark)| {
             let (light, dark) = (hex(light), hex(dark));
@@ -146,4 +152,47 @@ pub(super) fn settable(text: &str) -> String {
             None => '\u{fffd}',
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use plotters::style::RGBColor;
+
+    use super::{DARK_PAPER, PALETTE, PAPER};
+
+    /// Relative luminance as WCAG defines it.
+    fn luminance(color: RGBColor) -> f64 {
+        let linear = |c: u8| {
+            let c = f64::from(c) / 255.0;
+            if c <= 0.040_45 {
+                c / 12.92
+            } else {
+                ((c + 0.055) / 1.055).powf(2.4)
+            }
+        };
+        0.2126 * linear(color.0) + 0.7152 * linear(color.1) + 0.0722 * linear(color.2)
+    }
+
+    fn contrast(a: RGBColor, b: RGBColor) -> f64 {
+        let (a, b) = (luminance(a), luminance(b));
+        (a.max(b) + 0.05) / (a.min(b) + 0.05)
+    }
+
+    #[test]
+    fn series_stand_out_from_the_page_and_neighbours_differ_in_grey() {
+        for (light, dark) in PALETTE {
+            assert!(contrast(light, PAPER) >= 3.0, "{light:?}");
+            assert!(contrast(dark, DARK_PAPER) >= 3.0, "{dark:?}");
+        }
+        for pair in PALETTE.windows(2) {
+            let [(a, dark_a), (b, dark_b)] = pair else {
+                continue;
+            };
+            assert!(contrast(*a, *b) >= 1.7, "{a:?} beside {b:?}");
+            assert!(
+                contrast(*dark_a, *dark_b) >= 1.7,
+                "{dark_a:?} beside {dark_b:?}"
+            );
+        }
+    }
 }
