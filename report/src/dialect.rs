@@ -60,7 +60,10 @@ impl Dialect {
             Dialect::Markdown => {
                 let text = markdown(&shown.plain("-"));
                 match number.records.first() {
-                    Some(record) => format!("[{text}](#record-{} \"{id}\")", short(record)),
+                    Some(record) => {
+                        let title = markdown(id).replace('"', "&quot;");
+                        format!("[{text}](#record-{} \"{title}\")", short(record))
+                    }
                     None => text,
                 }
             }
