@@ -1,6 +1,7 @@
-//! Widths of LaTeX table columns. A table is set in the largest size in which
-//! its unbreakable words fit the page, then on a turned page, and only then is
-//! text allowed to be hyphenated.
+//! Widths of LaTeX table columns. Columns are as wide as makes the tallest cells
+//! of each equally tall. A table is set in the largest size in which its
+//! unbreakable words fit the page and its cells are not tall, then in a smaller
+//! one, then on a turned page, and only then is text allowed to be hyphenated.
 
 use serde::Serialize;
 
@@ -13,9 +14,8 @@ const PORTRAIT: f64 = 481.0;
 const LANDSCAPE: f64 = 700.0;
 /// Space between two columns in points: twice \tabcolsep, as report.tex sets.
 const GAP: f64 = 7.0;
-/// Text columns are not squeezed below this width, in ems, if their text is
-/// longer: narrower ones read as a list of words.
-const COMFORT: f64 = 9.0;
+/// Lines beyond which a cell is tall.
+const TALL: f64 = 8.0;
 /// Font sizes to try, in points.
 const SIZES: [f64; 3] = [8.5, 7.5, 6.5];
 
@@ -75,8 +75,13 @@ impl Extent {
         if self.numeric {
             self.natural
         } else {
-            self.unbreakable.max(self.natural.min(COMFORT))
+            self.unbreakable
         }
+    }
+
+    /// Width at which its longest cell takes so many lines.
+    fn at(&self, lines: f64) -> f64 {
+        (self.natural / lines).max(self.least())
     }
 }
 
@@ -104,31 +109,55 @@ pub(crate) struct Layout {
     pub(crate) landscape: bool,
 }
 
+/// The fewest lines, not below one, at which these columns fit the room; none
+/// where their unbreakable words do not.
+fn lines(columns: &[Extent], room: f64) -> Option<f64> {
+    let width = |lines: f64| columns.iter().map(|c| c.at(lines)).sum::<f64>();
+    if width(f64::INFINITY) > room {
+        return None;
+    }
+    let (mut low, mut high) = (1.0, 1.0);
+    while width(high) > room {
+        low = high;
+        high *= 2.0;
+    }
+    for _ in 0..40 {
+        let middle = f64::midpoint(low, high);
+        if width(middle) > room {
+            low = middle;
+        } else {
+            high = middle;
+        }
+    }
+    Some(high)
+}
+
 /// The layout of a table with these columns.
 pub(crate) fn layout(columns: &[Extent]) -> Layout {
-    let least: f64 = columns.iter().map(Extent::least).sum();
     let gaps = GAP * columns.len().saturating_sub(1) as f64;
-    let tries = [(PORTRAIT, false), (LANDSCAPE, true)]
+    let tries: Vec<(f64, bool, Option<f64>)> = [(PORTRAIT, false), (LANDSCAPE, true)]
         .into_iter()
-        .flat_map(|(width, turned)| SIZES.map(|size| (width, size, turned)));
-    let (width, size, landscape) = tries
-        .clone()
-        .find(|(width, size, _)| least * size + gaps <= *width)
-        .unwrap_or((LANDSCAPE, 6.5, true));
-    let room = (width - gaps) / size;
-    // What is left beyond the least widths goes to the columns that could use
-    // it, in proportion; a table that does not fit at all is scaled down.
-    let wanted: f64 = columns.iter().map(|c| c.natural - c.least()).sum();
-    let share = if wanted > 0.0 {
-        ((room - least) / wanted).clamp(0.0, 1.0)
-    } else {
-        0.0
+        .flat_map(|(width, turned)| SIZES.map(|size| (width, size, turned)))
+        .map(|(width, size, turned)| (size, turned, lines(columns, (width - gaps) / size)))
+        .collect();
+    let low = |t: &&(f64, bool, Option<f64>)| t.2.is_some_and(|lines| lines <= TALL);
+    let fits = |t: &&(f64, bool, Option<f64>)| t.2.is_some();
+    let smallest = (SIZES[2], true, None);
+    let (size, landscape, lines) =
+        *(tries.iter().find(low).or_else(|| tries.iter().find(fits))).unwrap_or(&smallest);
+    let widths: Vec<f64> = match lines {
+        Some(lines) => columns.iter().map(|c| c.at(lines)).collect(),
+        // A table that does not fit at all is scaled down.
+        None => {
+            let least: f64 = columns.iter().map(Extent::least).sum();
+            let scale = (LANDSCAPE - gaps) / size / least;
+            columns.iter().map(|c| scale * c.least()).collect()
+        }
     };
-    let scale = if least > room { room / least } else { 1.0 };
     let spec: Vec<String> = columns
         .iter()
-        .map(|c| {
-            let ems = scale * (c.least() + share * (c.natural - c.least()));
+        .zip(widths)
+        .map(|(c, ems)| {
             let side = if c.right { "R" } else { "L" };
             format!("{side}{{{:.1}pt}}", ems * size)
         })

@@ -16,10 +16,19 @@ pub struct ReportInput {
     pub provenance: Vec<(String, String)>,
     /// The command that makes this report.
     pub command: String,
-    /// Ids of the claims of the first page, in order.
-    pub headlines: Vec<String>,
+    /// The claims of the first page, in order.
+    pub headlines: Vec<Headline>,
     /// What was asked for, and what came of it.
     pub outcomes: Vec<OutcomeLine>,
+}
+
+/// A claim of the first page.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Headline {
+    /// Its id.
+    pub claim: String,
+    /// Faults of the published work that bear on it.
+    pub errata: Vec<String>,
 }
 
 /// The comparison of one experiment on one model with its expected values.

@@ -33,7 +33,7 @@ use assay_record::{Number, Summary, write_atomically};
 use crate::book::Book;
 
 pub use error::ReportError;
-pub use input::{GoldenLine, Outcome, OutcomeLine, PdfOutcome, ReportInput, Written};
+pub use input::{GoldenLine, Headline, Outcome, OutcomeLine, PdfOutcome, ReportInput, Written};
 pub use samples::{samples_csv, samples_parquet};
 
 /// Writes the report into the folder `out`, which is made where it is missing:

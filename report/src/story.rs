@@ -18,11 +18,13 @@ struct Row<'a> {
     summary: &'a Summary,
     claim: &'a Claim,
     verdict: Option<&'a ClaimVerdict>,
+    errata: &'a [String],
 }
 
 /// The headline claims of this run, in their order.
 fn rows(input: &ReportInput) -> Vec<Row<'_>> {
-    let found = input.headlines.iter().filter_map(|id| {
+    let found = input.headlines.iter().filter_map(|headline| {
+        let id = &headline.claim;
         let declares = |s: &&Summary| s.spec.claims.iter().any(|c| c.id == *id);
         let summary = input.summaries.iter().find(declares)?;
         let claim = summary.spec.claims.iter().find(|c| c.id == *id)?;
@@ -33,6 +35,7 @@ fn rows(input: &ReportInput) -> Vec<Row<'_>> {
             summary,
             claim,
             verdict,
+            errata: &headline.errata,
         })
     });
     found.collect()
@@ -111,32 +114,28 @@ fn bar(row: &Row<'_>) -> Option<Bar> {
 /// The table.
 pub(crate) fn table(input: &ReportInput, book: &Book) -> Result<TableView, ReportError> {
     let text = |words: &str| CellView::new(Kind::Text, words);
-    let missing = |why: &str| CellView::new(Kind::Missing, why);
     let mut cells = Vec::new();
     for row in rows(input) {
         let audited = row.verdict.map_or(Verdict::NotRun, |v| v.audited);
-        let (effect, interval) = match row.verdict.and_then(|v| v.evidence.as_ref()) {
+        let effect = match row.verdict.and_then(|v| v.evidence.as_ref()) {
             Some(e) => {
                 let [low, high] = &e.interval;
-                let between = format!("{{{low}}} to {{{high}}}");
-                (
-                    CellView::new(Kind::Number, &e.effect),
-                    CellView::new(Kind::Rich, &between),
-                )
+                let text = format!("{{{}}} ({{{low}}} to {{{high}}})", e.effect);
+                CellView::new(Kind::Rich, &text)
             }
-            None => (missing("not of a test"), missing("")),
+            None => CellView::new(Kind::Missing, "not of a test"),
+        };
+        let on = match row.verdict {
+            Some(v) => v.data.as_str(),
+            None => "no model of this run could show it",
         };
         cells.push(vec![
-            CellView::new(Kind::Code, &row.claim.id),
-            text(&row.claim.statement),
+            text(&format!("{}: {}", row.claim.id, row.claim.statement)),
             text(row.verdict.map_or("", |v| v.as_published.as_str())),
             CellView::new(Kind::Verdict, &audited.to_string()),
             effect,
-            interval,
-            text(
-                row.verdict
-                    .map_or("no model of this run could show it", |v| &v.data),
-            ),
+            text(on),
+            text(&row.errata.join(", ")),
         ]);
     }
     TableView::new(
@@ -145,17 +144,17 @@ pub(crate) fn table(input: &ReportInput, book: &Book) -> Result<TableView, Repor
             title: "The claims in short",
             caption: "As published: what the published rule or text says of the same data. Audited: \
                       under the corrected definition, with controls. Each on the largest model that \
-                      it was judged on; the table of verdicts has all of them, and why.",
+                      it was judged on; the table of verdicts has all of them, and why. Faults of \
+                      the publication that bear on it are rows of the table of errata.",
             command: &input.command,
         },
         &[
             "Claim",
-            "Says",
             "As published",
             "Audited",
-            "#Effect",
-            "Interval",
+            "Effect (interval)",
             "On",
+            "Faults",
         ],
         cells,
         book,

@@ -103,7 +103,7 @@ function places() {
   const text = (place) => place.textContent.trim().replace(/\s+/g, " ");
   all("section", "Section", (s) => text(s.querySelector("h2")));
   all(".block", "Table", (b) => `${text(b.querySelector(".caption b"))} ${b.id}`);
-  all("figure", "Figure", (f) => `${text(f.querySelector("figcaption b"))} ${f.id}`);
+  all("figure", "Figure", (f) => `${text(f.querySelector("figcaption b"))} ${f.id.slice("figure:".length)}`);
   all(".claims li", "Claim", text);
   all("[id^='record-']", "Record", (cell) => text(cell.parentElement));
   const ids = new Set();

@@ -8,6 +8,8 @@ use anyhow::Context;
 use assay_record::{Claim, ClaimEntry, ClaimsFile, Direction, ExperimentSpec, write_atomically};
 
 use crate::say::say;
+use assay_report::Headline;
+
 use crate::{Ending, workspace};
 
 /// List every claim: statement, metric, direction, what refutes it, where its
@@ -73,14 +75,20 @@ impl Claims {
         all
     }
 
-    /// Ids of the claims of the report's first page, in their order.
-    pub(crate) fn headlines(&self) -> Vec<String> {
-        let mut found: Vec<(u32, String)> = (self.file.experiments.values())
+    /// The claims of the report's first page, in their order.
+    pub(crate) fn headlines(&self) -> Vec<Headline> {
+        let mut found: Vec<(u32, &String, &ClaimEntry)> = (self.file.experiments.values())
             .flat_map(|e| &e.claims)
-            .filter_map(|(id, entry)| Some((entry.headline?, id.clone())))
+            .filter_map(|(id, entry)| Some((entry.headline?, id, entry)))
             .collect();
-        found.sort();
-        found.into_iter().map(|(_, id)| id).collect()
+        found.sort_by_key(|(place, ..)| *place);
+        found
+            .into_iter()
+            .map(|(_, id, entry)| Headline {
+                claim: id.clone(),
+                errata: entry.errata.clone(),
+            })
+            .collect()
     }
 
     /// CLAIMS.md.
@@ -104,7 +112,7 @@ impl Claims {
                 experiment.needs,
             );
             text.push_str(
-                "| Claim | Says | Decided by | Predicts | Holm family | Tables | Published numbers | Must pass, must hold |\n|---|---|---|---|---|---|---|---|\n",
+                "| Claim | Says | Decided by | Predicts | Holm family | Tables | Published numbers | Faults found | Must pass, must hold |\n|---|---|---|---|---|---|---|---|---|\n",
             );
             for claim in &spec.claims {
                 let Some(entry) = experiment.claims.get(&claim.id) else {
@@ -122,6 +130,7 @@ impl Claims {
                     claim.family.clone(),
                     list(&entry.tables),
                     list(&entry.published),
+                    entry.errata.join(", "),
                     list(&others),
                 ];
                 let cells: Vec<String> = cells.iter().map(|c| c.replace('|', "\\|")).collect();
@@ -148,8 +157,10 @@ planted cases of known-answers that the measure has to find first, *must hold*
 the controls without which the claim says little: `cargo xtask verify` says so
 beside it.
 
-Faults of the published work (E1 to E24) and every published number beside the
-measured one are tables of the report.
+*Faults found* (E1 to E24) are rows of the report's errata table, each with what
+was claimed, what is true and the evidence of the run; `cargo xtask explain E6`
+prints one. Every published number stands beside the measured one in the table
+of comparisons, with what explains the difference.
 ";
 
 /// Direction and smallest effect of interest: "at least +0.3".
@@ -210,6 +221,7 @@ fn json(d: &Declared) -> serde_json::Value {
         "minutes": d.minutes,
         "tables": d.entry.tables,
         "published": d.entry.published,
+        "errata": d.entry.errata,
         "instruments": d.entry.instruments,
         "controls": d.entry.controls,
     })

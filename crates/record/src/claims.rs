@@ -36,6 +36,9 @@ pub struct ClaimEntry {
     pub headline: Option<u32>,
     /// Ids of the tables that decide it; `*` at the end stands for any model.
     pub tables: Vec<String>,
+    /// Faults of the published work that bear on it: "E6".
+    #[serde(default)]
+    pub errata: Vec<String>,
     /// Ids of the published numbers that it rests on.
     #[serde(default)]
     pub published: Vec<String>,

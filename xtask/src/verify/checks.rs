@@ -323,6 +323,12 @@ fn claims(run: &Run) -> Check {
                 ));
             }
         }
+        let all = || run.summaries.iter().flat_map(|s| &s.errata);
+        for fault in &declared.entry.errata {
+            if whole(run) && all().all(|e| e.id != *fault) {
+                faults.push(format!("claim {id} names {fault}, which has no row"));
+            }
+        }
         for pattern in &declared.entry.tables {
             let fits = |table: &str| match pattern.strip_suffix('*') {
                 Some(prefix) => table.starts_with(prefix),
@@ -371,10 +377,15 @@ fn instruments(run: &Run) -> Check {
     )
 }
 
+/// Were all experiments part of the run?
+fn whole(run: &Run) -> bool {
+    run.claims.specs.len() == run.summaries.len()
+}
+
 /// Every fault of the published work has its row, with evidence or a reason.
 fn errata(run: &Run) -> Check {
     let errata = || run.summaries.iter().flat_map(|s| &s.errata);
-    let whole = run.claims.specs.len() == run.summaries.len();
+    let whole = whole(run);
     let mut faults = Vec::new();
     for number in 1..=ERRATA {
         let id = format!("E{number}");
