@@ -46,7 +46,7 @@ impl Page {
             .arg(
                 "exec chromium --headless=new --no-sandbox --user-data-dir=\"$3\" \
                  --disable-background-networking --disable-component-update --disable-sync \
-                 --no-first-run --disable-gpu --hide-scrollbars --remote-debugging-pipe \
+                 --no-first-run --disable-gpu --remote-debugging-pipe \
                  3<\"$1\" 4>\"$2\"",
             )
             .arg("sh")
