@@ -56,7 +56,7 @@ fn two_models_make_a_report_and_a_second_run_computes_nothing() {
     check_same(&bench.results("store", "out"), &results);
 
     // So does each step by itself.
-    run(bench.xtask(&["stats", "--store", "store"])).check(0, &["h25-gain: summary"]);
+    run(bench.xtask(&["stats", "--store", "store"])).check(0, &["summaries: store"]);
     run(bench.xtask(&["report", "--store", "store", "--out", "again"])).check(0, &[]);
     check_same(&bench.results("store", "again"), &results);
     let golden = run(bench.xtask(&["golden", "--store", "store"]));

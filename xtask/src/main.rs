@@ -4,6 +4,7 @@
 mod archive;
 mod bars;
 mod bench;
+mod checklist;
 mod claims;
 mod completions;
 mod diff;
@@ -82,6 +83,8 @@ enum Command {
     Diff(diff::Options),
     /// Write a finished run for other tools: CSV, Parquet, one archive.
     Export(export::Options),
+    /// Answer the NeurIPS paper checklist from a finished run.
+    Checklist(checklist::Options),
     /// Make an experiment crate for a hypothesis of your own.
     New(new::Options),
     /// Print the completions of a shell for these commands.
@@ -145,6 +148,7 @@ fn main() -> ExitCode {
         Command::Export(options) => export::export(&options),
         Command::New(options) => new::new(&options),
         Command::Completions(options) => completions::completions(&options),
+        Command::Checklist(options) => checklist::checklist(&options),
         Command::Tidy => tidy::tidy(),
         Command::Bench(options) => bench::bench(&options),
         Command::Doctor => doctor::doctor(),

@@ -6,6 +6,7 @@ use assay_record::wire::SummariseRequest;
 
 use crate::bars::Bar;
 use crate::manifest::Manifest;
+use crate::say::say;
 use crate::{Ending, Place, worker, workspace};
 
 pub(crate) fn stats(place: &Place) -> anyhow::Result<Ending> {
@@ -14,6 +15,7 @@ pub(crate) fn stats(place: &Place) -> anyhow::Result<Ending> {
     let _held = place.hold()?;
     let manifest = Manifest::load(&place.folder())?;
     summarise(place, &manifest)?;
+    say!("summaries: {}", place.summaries().display());
     Ok(Ending::Held)
 }
 

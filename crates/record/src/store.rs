@@ -223,7 +223,9 @@ pub struct UnitLock {
 /// # Errors
 /// The disk is full, the folder is read-only.
 pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), RecordError> {
-    let folder = path.parent().unwrap_or(Path::new("."));
+    // The parent of a bare file name is the empty path.
+    let folder = path.parent().filter(|p| !p.as_os_str().is_empty());
+    let folder = folder.unwrap_or(Path::new("."));
     std::fs::create_dir_all(folder).map_err(RecordError::io("create", folder))?;
     let mut builder = tempfile::Builder::new();
     #[cfg(unix)]

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use assay_golden::bounds;
 use assay_record::{Cell, Number, RecordKey, Summary, Tolerance, numeric_fingerprint, sha256_hex};
+use chrono::DateTime;
 
 use super::Run;
 use crate::{manifest, workspace};
@@ -138,8 +139,8 @@ fn record_lines(run: &Run, experiment: &str, id: &str) -> anyhow::Result<()> {
     let log = manifest::read_log(&run.place.folder())?;
     match log.get(id) {
         Some(made) => println!(
-            "  made         {} s after the epoch, by cargo xtask {}, commit {}, host {}, {} threads",
-            made.at,
+            "  made         {}, by cargo xtask {}, commit {}, host {}, {} threads",
+            when(made.at),
             made.command.join(" "),
             made.commit,
             made.host,
@@ -155,6 +156,15 @@ fn record_lines(run: &Run, experiment: &str, id: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Seconds of the epoch as a date and time, UTC.
+fn when(seconds: u64) -> String {
+    let time = i64::try_from(seconds).ok();
+    match time.and_then(|t| DateTime::from_timestamp(t, 0)) {
+        Some(time) => time.to_rfc3339(),
+        None => format!("{seconds} s after the epoch"),
+    }
+}
+
 fn prompt_files(run: &Run, key: &RecordKey) -> String {
     let summary = run
         .summaries
@@ -162,9 +172,12 @@ fn prompt_files(run: &Run, key: &RecordKey) -> String {
         .find(|s| s.experiment == key.experiment);
     match summary {
         Some(s) if !s.spec.prompts.is_empty() => {
-            let folder = Path::new("experiments").join(&key.experiment);
-            let files = s.spec.prompts.iter().map(|f| folder.join(f));
-            let files: Vec<String> = files.map(|f| f.display().to_string()).collect();
+            // Shared ones lie two folders up, in the workspace.
+            let of = |file: &String| match file.strip_prefix("../../") {
+                Some(shared) => shared.to_owned(),
+                None => format!("experiments/{}/{file}", key.experiment),
+            };
+            let files: Vec<String> = s.spec.prompts.iter().map(of).collect();
             format!(" of {}", files.join(", "))
         }
         _ => String::new(),
