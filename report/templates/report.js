@@ -57,6 +57,14 @@ function placeOf(hash) {
 }
 
 function links() {
+  // A record that is named in a table leads to its row, as numbers do.
+  for (const code of document.querySelectorAll("td:not([id]) > code[title]")) {
+    const named = code.parentElement;
+    const link = recordLink(code.textContent);
+    if (link.localName !== "a") continue;
+    link.title = code.title;
+    named.replaceChildren(link);
+  }
   const follow = () => {
     const place = placeOf(location.hash);
     if (!place) return;

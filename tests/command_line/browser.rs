@@ -215,6 +215,18 @@ fn without_scripts_everything_is_there() {
     );
 }
 
+/// A fixed page with the style and the script of the report.
+fn fixture() -> Site {
+    let part = |name: &str| {
+        let (_, rest) = report().split_once(&format!("<{name}>")).unwrap();
+        rest.split_once(&format!("</{name}>")).unwrap().0
+    };
+    let html = include_str!("browser/fixture.html")
+        .replace("/* style */", part("style"))
+        .replace("/* script */", part("script"));
+    Site::of(&html)
+}
+
 /// A fixed page in the report's style and script against a grid of mean
 /// luminances that was written down when it looked right. Typefaces differ from
 /// machine to machine and move single letters, so cells are large and a cell
@@ -224,14 +236,7 @@ fn without_scripts_everything_is_there() {
 fn a_fixed_page_looks_as_it_did() {
     const GRID: (usize, usize) = (8, 6);
     const OFF: f64 = 0.1;
-    let part = |name: &str| {
-        let (_, rest) = report().split_once(&format!("<{name}>")).unwrap();
-        rest.split_once(&format!("</{name}>")).unwrap().0
-    };
-    let html = include_str!("browser/fixture.html")
-        .replace("/* style */", part("style"))
-        .replace("/* script */", part("script"));
-    let site = Site::of(&html);
+    let site = fixture();
     let mut page = Page::new();
     for (scheme, expected) in [
         ("light", include_str!("browser/light.txt")),

@@ -185,15 +185,21 @@ impl Page {
     /// Brings an element into view and moves the mouse onto its middle.
     #[track_caller]
     pub(crate) fn point_at(&mut self, selector: &str) -> (f64, f64) {
+        let at = self.middle(selector);
+        self.mouse("mouseMoved", at);
+        at
+    }
+
+    /// Brings an element into view and gives its middle.
+    #[track_caller]
+    fn middle(&mut self, selector: &str) -> (f64, f64) {
         let place = self.js(&format!(
             "(() => {{ const e = document.querySelector({selector:?});
              e.scrollIntoView({{ block: 'center', inline: 'center' }});
              const b = e.getClientRects()[0];
              return [b.left + b.width / 2, b.top + b.height / 2]; }})()"
         ));
-        let (x, y) = (place[0].as_f64().unwrap(), place[1].as_f64().unwrap());
-        self.mouse("mouseMoved", (x, y));
-        (x, y)
+        (place[0].as_f64().unwrap(), place[1].as_f64().unwrap())
     }
 
     fn mouse(&mut self, kind: &str, (x, y): (f64, f64)) {
@@ -208,6 +214,19 @@ impl Page {
         let at = self.point_at(selector);
         self.mouse("mousePressed", at);
         self.mouse("mouseReleased", at);
+    }
+
+    /// Touches the middle of an element with a finger.
+    #[track_caller]
+    pub(crate) fn tap(&mut self, selector: &str) {
+        let (x, y) = self.middle(selector);
+        for (kind, points) in [
+            ("touchStart", json!([{"x": x, "y": y}])),
+            ("touchEnd", json!([])),
+        ] {
+            let touch = json!({"type": kind, "touchPoints": points});
+            self.call("Input.dispatchTouchEvent", touch);
+        }
     }
 
     /// Presses a key by its name.

@@ -1,7 +1,7 @@
 //! What a reader can do with the report: sort, filter, follow, point and find.
 
 use super::chromium::Page;
-use super::{CARD, Site, check_quiet, opened, report};
+use super::{CARD, Site, check_quiet, fixture, opened, report};
 
 /// The values that a column shows, from top to bottom, by their full digits.
 const COLUMN: &str = "(() => {
@@ -161,7 +161,16 @@ fn a_number_says_where_it_comes_from() {
 #[test]
 fn a_point_of_a_figure_says_what_it_is() {
     let (mut page, _site) = opened();
-    // Every point lies where something is drawn, and can be pointed at.
+    // Points of the first series, whose marker is a circle, lie on it.
+    let off = page.js(
+        "[...document.querySelectorAll('.hits > [data-series]:first-child > circle[data-name]')].map((hit) => {
+           const [x, y] = [hit.getAttribute('cx'), hit.getAttribute('cy')];
+           const drawn = hit.closest('svg').querySelector(`[role=img] circle[cx='${x}'][cy='${y}']`);
+           return drawn ? 0 : 1;
+         })",
+    );
+    let off = off.as_array().unwrap();
+    assert!(off.len() > 5 && off.iter().all(|o| o == 0), "{off:?}");
     let point = "figure circle[data-record]";
     let name = page.words(&format!("document.querySelector('{point}').dataset.name"));
     page.point_at(point);
@@ -178,6 +187,43 @@ fn a_point_of_a_figure_says_what_it_is() {
     );
     // One stop of the tab key for each panel.
     page.check("[...document.querySelectorAll('.hits')].every((p) => p.querySelectorAll('[tabindex=\"0\"]').length === 1)");
+    check_quiet(&page);
+}
+
+/// A finger has no hover: its tap on a number shows the card, whose link leads
+/// to the record.
+#[test]
+fn a_tap_shows_the_card() {
+    let (mut page, _site) = opened();
+    page.tap("#verdicts a.n");
+    page.wait(&format!("!{CARD}.hidden"));
+    page.check("location.hash === ''");
+    page.tap(".card a");
+    page.wait("location.hash.startsWith('#record-')");
+    page.wait(&format!("{CARD}.hidden"));
+    check_quiet(&page);
+}
+
+#[test]
+fn a_cell_of_a_heat_map_says_what_it_is() {
+    let site = fixture();
+    let mut page = Page::new();
+    page.open(&site.file(), "");
+    page.point_at("[data-columns]");
+    page.wait(&format!("!{CARD}.hidden"));
+    let said = |page: &mut Page| {
+        page.words(&format!(
+            "[...{CARD}.querySelectorAll('dt, dd')].map((e) => e.textContent).join(' ')"
+        ))
+    };
+    // Rows count from the bottom.
+    assert_eq!(said(&mut page), "token 1 layer 1 depth 5");
+    page.js("document.querySelector('[data-columns]').focus()");
+    page.press("ArrowRight");
+    assert_eq!(said(&mut page), "token 2 layer 1 depth 6");
+    page.press("ArrowDown");
+    page.press("ArrowDown");
+    assert_eq!(said(&mut page), "token 2 layer 0 depth 3");
     check_quiet(&page);
 }
 
