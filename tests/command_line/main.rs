@@ -13,6 +13,7 @@ mod held;
 mod killed;
 mod prompts;
 mod reproduce;
+mod reviewer;
 mod trace;
 mod train;
 mod two_runs;
