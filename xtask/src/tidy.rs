@@ -47,12 +47,14 @@ const SERDE: [&str; 23] = [
 ];
 
 /// Licences that a dependency may have.
-const LICENCES: [&str; 11] = [
+const LICENCES: [&str; 12] = [
     "MIT",
     "Apache-2.0",
     "BSD-2-Clause",
     "BSD-3-Clause",
     "BSL-1.0",
+    // No conditions at all: tiny-keccak.
+    "CC0-1.0",
     "CDLA-Permissive-2.0",
     "ISC",
     "MPL-2.0",
@@ -62,7 +64,7 @@ const LICENCES: [&str; 11] = [
 ];
 
 /// Crates that come in several versions, and who holds the older one.
-const DUPLICATES: [(&str, &str); 24] = [
+const DUPLICATES: [(&str, &str); 25] = [
     ("base64", "spm_precompiled (tokenizers) and usvg"),
     ("bitflags", "png (usvg)"),
     ("core-foundation", "macOS parts of the hub's client"),
@@ -81,6 +83,7 @@ const DUPLICATES: [(&str, &str); 24] = [
     ("itertools", "criterion, in benchmarks"),
     ("kurbo", "usvg"),
     ("miniz_oxide", "png and svg2pdf"),
+    ("num-bigint", "num-rational, optional in nalgebra"),
     ("r-efi", "getrandom 0.3"),
     ("rand", "hub's client; candle holds 0.9"),
     ("rand_core", "hub's client; candle holds 0.9"),
