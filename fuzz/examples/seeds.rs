@@ -128,6 +128,28 @@ fn tokenizers() -> [(&'static str, Value); 3] {
     ]
 }
 
+/// The body of a record with one sample.
+fn record() -> Value {
+    json!({
+        "key": {
+            "experiment": "fuzz", "spec_version": 1, "spec_sha256": "", "fingerprint": "",
+            "model": "m", "revision": "local", "weights_sha256": "", "tokenizer_sha256": "",
+            "prompts_sha256": "", "dtype": "f32", "device_class": "cpu", "setting": "default",
+            "switches": {},
+        },
+        "family": "m",
+        "facts": {
+            "model_type": "m", "n_layers": 1, "n_heads": 1, "n_kv_heads": 1, "d_model": 8,
+            "d_head": 8, "d_mlp": 8, "vocab": 8, "rho": 0.125, "block": "", "norm": "",
+            "position": "", "parameters": 8, "stored": "f32",
+        },
+        "samples": [{
+            "unit": "a", "cluster": "b", "text": "c", "token_ids": [1], "special_tokens": 0,
+            "measures": {"one": 1.5, "more": [0.25, -3.0]},
+        }],
+    })
+}
+
 fn main() {
     let work = tempfile::tempdir().unwrap();
     let folder = |name: &str| work.path().join(name);
@@ -153,6 +175,24 @@ fn main() {
         };
         seed("config", entry.file_name().to_str().unwrap(), &config);
     }
+
+    // What people write by hand, as it stands in the project.
+    let root = fuzz().join("..");
+    for experiment in ["h25-gain", "known-answers", "ard-z"] {
+        let path = root.join("experiments").join(experiment);
+        let text = fs::read(path.join("experiment.toml")).unwrap();
+        seed("declaration", experiment, &text);
+    }
+    seed(
+        "claims",
+        "claims",
+        &fs::read(root.join("claims.toml")).unwrap(),
+    );
+    let prompts = fs::read_to_string(root.join("prompts/h25.jsonl")).unwrap();
+    let few: Vec<&str> = prompts.lines().take(3).collect();
+    seed("prompts", "h25", few.join("\n").as_bytes());
+    seed("prompts", "lines", b"one text\nand another\n");
+    seed("record", "small", record().to_string().as_bytes());
 
     for (name, storage) in [
         ("f32", DType::F32),

@@ -64,6 +64,16 @@ pub fn parse(text: &str, bound: Bound) {
     });
 }
 
+/// Runs a reader of `size` bytes of something that is not a model's file;
+/// panics on a finding.
+pub fn read_text<T, E: Display>(size: usize, bound: Bound, read: impl FnOnce() -> Result<T, E>) {
+    bound.check(size, || {
+        if let Err(error) = read() {
+            check_error(&error);
+        }
+    });
+}
+
 /// Everything a decoder does with files, for each tensor that the config asks
 /// for, in the shape that the file says: so a wrong shape is read, too.
 fn read(model: &Checkpoint) -> Result<(), CheckpointError> {

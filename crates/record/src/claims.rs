@@ -5,6 +5,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use crate::error::toml_reason;
 use crate::{ExperimentSpec, RecordError};
 
 /// The claims file: experiment -> what is known of its claims.
@@ -62,7 +63,7 @@ impl ClaimsFile {
             kind: "claims file",
             reason,
         };
-        let file: Self = toml::from_str(text).map_err(|e| malformed(e.to_string()))?;
+        let file: Self = toml::from_str(text).map_err(|e| malformed(toml_reason(text, &e)))?;
         for (name, experiment) in &file.experiments {
             if !(experiment.minutes > 0.0 && experiment.minutes.is_finite()) {
                 return Err(malformed(format!(

@@ -14,7 +14,7 @@ pub enum RecordError {
         source: std::io::Error,
     },
     /// The text is not of the expected form.
-    #[error("{path} is not a readable {kind}: {reason}")]
+    #[error("{path} is not a readable {kind}: {}", one_line(reason))]
     Malformed {
         /// The file.
         path: PathBuf,
@@ -25,7 +25,8 @@ pub enum RecordError {
     },
     /// The bytes are not those that were written.
     #[error(
-        "{path} is damaged: its content hashes to {found} and says {stated}; delete it and run again"
+        "{path} is damaged: its content hashes to {found} and says {}; delete it and run again",
+        one_line(stated)
     )]
     Damaged {
         /// The file.
@@ -92,5 +93,24 @@ impl RecordError {
             path,
             source,
         }
+    }
+}
+
+/// A reason may quote a file; what it quotes must not break the line.
+fn one_line(reason: &str) -> String {
+    let plain = |c: char| if c.is_control() { ' ' } else { c };
+    reason.chars().map(plain).collect()
+}
+
+/// What a TOML parser says, with the line it is about.
+pub(crate) fn toml_reason(text: &str, error: &toml::de::Error) -> String {
+    let message = error.message();
+    match error.span() {
+        Some(span) => {
+            let before = text.get(..span.start).unwrap_or_default();
+            let line = before.matches('\n').count() + 1;
+            format!("line {line}: {message}")
+        }
+        None => message.to_owned(),
     }
 }

@@ -40,7 +40,8 @@ pub struct RecordKey {
     pub fingerprint: String,
     /// Registry name, or the name of a folder or file.
     pub model: String,
-    /// Revision of the weights: a commit, a package version, or "local".
+    /// Revision of the weights: a commit, a package version, or "local"; of
+    /// recorded activations it ends in [`RECORDING`].
     pub revision: String,
     /// SHA-256 over the hashes of all weight and config files, in name order.
     pub weights_sha256: String,
@@ -58,7 +59,16 @@ pub struct RecordKey {
     pub switches: BTreeMap<String, String>,
 }
 
+/// What the revision of a recording of activations ends in.
+pub const RECORDING: &str = "recording";
+
 impl RecordKey {
+    /// Was it measured on recorded activations, and not on a model?
+    #[must_use]
+    pub fn is_recording(&self) -> bool {
+        self.revision.ends_with(RECORDING)
+    }
+
     /// The record's id: SHA-256 of the key's canonical JSON.
     ///
     /// # Errors

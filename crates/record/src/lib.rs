@@ -20,7 +20,7 @@ pub use canonical::{canonical_json, sha256_hex};
 pub use claims::{ClaimEntry, ClaimsFile, ExperimentClaims};
 pub use error::RecordError;
 pub use fingerprint::{NUMERIC_CRATES, numeric_fingerprint};
-pub use key::{RecordKey, SWITCHES, switches_in_force};
+pub use key::{RECORDING, RecordKey, SWITCHES, switches_in_force};
 pub use sample::{Measure, ModelFacts, Record, Sample};
 pub use spec::{Claim, Direction, ExperimentSpec, Prompt, PromptFile, PromptFormat, PromptSet};
 pub use store::{Store, UnitLock, write_atomically};

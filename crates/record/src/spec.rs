@@ -4,7 +4,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use crate::canonical::sha256_hex;
-use crate::error::RecordError;
+use crate::error::{RecordError, toml_reason};
 
 /// experiment.toml: what is declared before a run. Unknown keys are errors.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -86,7 +86,7 @@ impl ExperimentSpec {
             kind: "experiment.toml",
             reason,
         };
-        let spec: Self = toml::from_str(text).map_err(|e| malformed(e.to_string()))?;
+        let spec: Self = toml::from_str(text).map_err(|e| malformed(toml_reason(text, &e)))?;
         if !(spec.alpha > 0.0 && spec.alpha < 1.0) {
             return Err(malformed(format!(
                 "alpha is {}, not between 0 and 1",
