@@ -174,7 +174,11 @@ fn samples(run: &Run, summary: &Summary, id: &str, number: &Number) -> anyhow::R
         println!("\nit comes from no record of this run, so there are no raw values");
         return Ok(());
     }
-    let (measures, refused) = depends(run, summary, id, number)?;
+    let Depends {
+        measures,
+        refused,
+        units,
+    } = depends(run, summary, id, number)?;
     println!();
     if measures.is_empty() && refused.is_empty() {
         println!("no measure moves it: it is a constant, a count, or a fact about the model");
@@ -190,18 +194,23 @@ fn samples(run: &Run, summary: &Summary, id: &str, number: &Number) -> anyhow::R
     for record in &number.records {
         let record = run.store.read(&summary.experiment, record)?;
         println!("\n{} ({})", record.key.model, record.key.revision);
-        print!("{}", values(&record, &measures));
+        print!("{}", values(&record, &measures, units.as_deref()));
     }
     Ok(())
 }
 
-/// Asks a worker which measures move a number.
-fn depends(
-    run: &Run,
-    summary: &Summary,
-    id: &str,
-    number: &Number,
-) -> anyhow::Result<(Vec<String>, Vec<String>)> {
+/// What moves a number.
+#[derive(Default)]
+struct Depends {
+    measures: Vec<String>,
+    /// Measures that the statistics refuse when they are changed.
+    refused: Vec<String>,
+    /// Units, where it was tried which.
+    units: Option<Vec<String>>,
+}
+
+/// Asks a worker what moves a number.
+fn depends(run: &Run, summary: &Summary, id: &str, number: &Number) -> anyhow::Result<Depends> {
     let worker = workspace::program("assay-worker")?;
     let outcomes = run.manifest.experiments.get(&summary.experiment);
     let request = serde_json::to_string(&DependsRequest {
@@ -217,11 +226,21 @@ fn depends(
         of_number: number.records.clone(),
     })?;
     let mut bar = Bar::new(id);
-    let mut found = (Vec::new(), Vec::new());
+    let mut found = Depends::default();
     worker::talk(&worker, &["depends"], Some(&request), &mut |event| {
         match event {
             Event::Progress { stage, done, total } => bar.steps(&stage, done, total),
-            Event::Depends { measures, refused } => found = (measures, refused),
+            Event::Depends {
+                measures,
+                refused,
+                units,
+            } => {
+                found = Depends {
+                    measures,
+                    refused,
+                    units,
+                };
+            }
             _ => {}
         }
         Ok(())
@@ -235,8 +254,11 @@ const SHOWN: usize = 8;
 /// How much of a text is printed.
 const WORDS: usize = 44;
 
-fn values(record: &Record, measures: &[String]) -> String {
-    let has = |s: &&Sample| measures.iter().any(|m| s.measures.contains_key(m));
+fn values(record: &Record, measures: &[String], units: Option<&[String]>) -> String {
+    let has = |s: &&Sample| {
+        measures.iter().any(|m| s.measures.contains_key(m))
+            && units.is_none_or(|units| units.contains(&s.unit))
+    };
     let mut heads = vec!["unit".to_owned(), "text".to_owned()];
     heads.extend(measures.iter().cloned());
     let mut rows = vec![heads];

@@ -220,6 +220,9 @@ pub enum Event {
         measures: Vec<String>,
         /// Measures that the statistics refuse when they are changed.
         refused: Vec<String>,
+        /// Units whose values of those measures it moves with, where it was
+        /// tried which.
+        units: Option<Vec<String>>,
     },
     /// A model was trained and written.
     Trained {

@@ -6,7 +6,7 @@
 use anyhow::{Context, bail};
 use assay_experiment::ExperimentError;
 use assay_record::wire::{DependsRequest, Event};
-use assay_record::{Measure, NotRun, Record, Store};
+use assay_record::{Measure, NotRun, Record, Sample, Store};
 use assay_stats::stream;
 use rand_chacha::rand_core::RngCore;
 
@@ -35,29 +35,58 @@ pub(crate) fn depends(text: &str) -> anyhow::Result<()> {
         .collect();
     names.sort();
     names.dedup();
-    let mut found = Found::default();
-    let mut search = Search {
-        trial: &trial,
-        behind: 0,
-        total: names.len() as u64,
-    };
-    search.split(&names, &mut found)?;
+    let found = search("trying measures", &names, &|changed| {
+        trial.with_changed(&|_, measure| changed.iter().any(|c| c == measure))
+    })?;
+    let mut kinds: Vec<String> = (trial.records.iter())
+        .filter(|r| trial.of_number(r))
+        .flat_map(|r| &r.samples)
+        .filter(|s| s.measures.keys().any(|m| found.moves.contains(m)))
+        .map(kind)
+        .collect();
+    kinds.sort();
+    kinds.dedup();
+    let mut units = None;
+    if (2..=MOST_KINDS).contains(&kinds.len()) {
+        let of = search("trying units", &kinds, &|changed| {
+            trial.with_changed(&|sample, measure| {
+                found.moves.iter().any(|m| m == measure) && changed.contains(&kind(sample))
+            })
+        })?;
+        let samples = trial.records.iter().flat_map(|r| &r.samples);
+        let taken = samples.filter(|s| !of.same.contains(&kind(s)));
+        units = Some(taken.map(|s| s.unit.clone()).collect());
+    }
     emit(&Event::Depends {
         measures: found.moves,
         refused: found.refused,
+        units,
     })
 }
 
-/// What was found of the measures.
+/// Kinds of units beyond which it is not tried which of them matter.
+const MOST_KINDS: usize = 64;
+
+/// What kind of unit a sample is of: its unit without the topic or category.
+fn kind(sample: &Sample) -> String {
+    match sample.cluster.as_str() {
+        "" => sample.unit.clone(),
+        cluster => sample.unit.replace(cluster, "*"),
+    }
+}
+
+/// What was found of some names.
 #[derive(Default)]
 struct Found {
     /// Those that the number moves with.
     moves: Vec<String>,
     /// Those that the statistics refuse when they are changed.
     refused: Vec<String>,
+    /// Those that it does not move with.
+    same: Vec<String>,
 }
 
-/// What became of the number when some measures were changed.
+/// What became of the number when something was changed.
 enum Outcome {
     Same,
     Moved,
@@ -121,15 +150,18 @@ impl<'a> Trial<'a> {
         Ok(summary.numbers.get(self.number).map(|n| n.value))
     }
 
-    fn with_changed(&self, names: &[String]) -> Outcome {
+    /// Changes what is picked of the number's records, by sample and measure.
+    fn with_changed(&self, picked: &dyn Fn(&Sample, &str) -> bool) -> Outcome {
         let mut records = self.records.clone();
         for record in &mut records {
             if !self.of_number(record) {
                 continue;
             }
             for sample in &mut record.samples {
-                for (name, measure) in &mut sample.measures {
-                    if names.contains(name) {
+                let names = sample.measures.keys().filter(|name| picked(sample, name));
+                let names: Vec<String> = names.cloned().collect();
+                for name in names {
+                    if let Some(measure) = sample.measures.get_mut(&name) {
                         change(measure, &format!("{}/{name}", sample.unit));
                     }
                 }
@@ -155,40 +187,46 @@ fn change(measure: &mut Measure, name: &str) {
     }
 }
 
-struct Search<'a> {
-    trial: &'a Trial<'a>,
-    behind: u64,
-    total: u64,
-}
-
-impl Search<'_> {
-    /// Halves the list until single measures are left.
-    fn split(&mut self, names: &[String], found: &mut Found) -> anyhow::Result<()> {
-        let outcome = match names {
-            [] => return Ok(()),
-            names => self.trial.with_changed(names),
-        };
-        if matches!(outcome, Outcome::Same) {
-            return self.done(names.len());
+/// Which of some names, changed, move the number. The list is halved until
+/// single ones are left.
+fn search(
+    stage: &str,
+    names: &[String],
+    outcome: &dyn Fn(&[String]) -> Outcome,
+) -> anyhow::Result<Found> {
+    let mut found = Found::default();
+    let mut open = vec![names];
+    let mut behind = 0;
+    while let Some(part) = open.pop() {
+        if part.is_empty() {
+            continue;
         }
-        if let [name] = names {
-            match outcome {
-                Outcome::Refused => found.refused.push(name.clone()),
-                _ => found.moves.push(name.clone()),
+        let settled = match (outcome(part), part) {
+            (Outcome::Same, part) => {
+                found.same.extend_from_slice(part);
+                true
             }
-            return self.done(1);
+            (Outcome::Moved, [name]) => {
+                found.moves.push(name.clone());
+                true
+            }
+            (Outcome::Refused, [name]) => {
+                found.refused.push(name.clone());
+                true
+            }
+            _ => false,
+        };
+        if settled {
+            behind += part.len() as u64;
+            emit(&Event::Progress {
+                stage: stage.to_owned(),
+                done: behind,
+                total: names.len() as u64,
+            })?;
+        } else {
+            let (left, right) = part.split_at(part.len() / 2);
+            open.extend([right, left]);
         }
-        let (left, right) = names.split_at(names.len() / 2);
-        self.split(left, found)?;
-        self.split(right, found)
     }
-
-    fn done(&mut self, count: usize) -> anyhow::Result<()> {
-        self.behind += count as u64;
-        emit(&Event::Progress {
-            stage: "trying measures".to_owned(),
-            done: self.behind,
-            total: self.total,
-        })
-    }
+    Ok(found)
 }
