@@ -17,7 +17,9 @@ const GAP: f64 = 7.0;
 /// Lines beyond which a cell is tall.
 const TALL: f64 = 8.0;
 /// Font sizes to try, in points.
-const SIZES: [f64; 3] = [8.5, 7.5, 6.5];
+pub(crate) const SIZES: &[f64] = &[8.5, 7.5, 6.5];
+/// That of a table that shares its page with a figure.
+pub(crate) const SMALL: &[f64] = &[6.5];
 
 /// How much wider bold letters are.
 const BOLD: f64 = 1.15;
@@ -132,17 +134,17 @@ fn lines(columns: &[Extent], room: f64) -> Option<f64> {
     Some(high)
 }
 
-/// The layout of a table with these columns.
-pub(crate) fn layout(columns: &[Extent]) -> Layout {
+/// The layout of a table with these columns, in one of some font sizes.
+pub(crate) fn layout(columns: &[Extent], sizes: &[f64]) -> Layout {
     let gaps = GAP * columns.len().saturating_sub(1) as f64;
     let tries: Vec<(f64, bool, Option<f64>)> = [(PORTRAIT, false), (LANDSCAPE, true)]
         .into_iter()
-        .flat_map(|(width, turned)| SIZES.map(|size| (width, size, turned)))
+        .flat_map(|(width, turned)| sizes.iter().map(move |size| (width, *size, turned)))
         .map(|(width, size, turned)| (size, turned, lines(columns, (width - gaps) / size)))
         .collect();
     let low = |t: &&(f64, bool, Option<f64>)| t.2.is_some_and(|lines| lines <= TALL);
     let fits = |t: &&(f64, bool, Option<f64>)| t.2.is_some();
-    let smallest = (SIZES[2], true, None);
+    let smallest = (sizes.last().copied().unwrap_or(SMALL[0]), true, None);
     let (size, landscape, lines) =
         *(tries.iter().find(low).or_else(|| tries.iter().find(fits))).unwrap_or(&smallest);
     let widths: Vec<f64> = match lines {
@@ -171,7 +173,7 @@ pub(crate) fn layout(columns: &[Extent]) -> Layout {
 
 #[cfg(test)]
 mod tests {
-    use super::{Extent, PORTRAIT, layout};
+    use super::{Extent, PORTRAIT, SIZES, layout};
 
     fn column(text: &str, numeric: bool) -> Extent {
         let mut extent = Extent {
@@ -184,7 +186,7 @@ mod tests {
 
     #[test]
     fn a_narrow_table_keeps_its_natural_width() {
-        let found = layout(&[column("model", false), column("0.123", true)]);
+        let found = layout(&[column("model", false), column("0.123", true)], SIZES);
         assert!(!found.landscape);
         assert_eq!(found.size, "{8.5}{10.2}");
     }
@@ -192,7 +194,7 @@ mod tests {
     #[test]
     fn prose_takes_the_rest_of_the_page() {
         let prose = "a long reason with many words ".repeat(20);
-        let found = layout(&[column("claim", false), column(&prose, false)]);
+        let found = layout(&[column("claim", false), column(&prose, false)], SIZES);
         let widths: f64 = found
             .spec
             .split(['{', '}'])
@@ -204,6 +206,6 @@ mod tests {
     #[test]
     fn many_wide_numbers_turn_the_page() {
         let columns: Vec<_> = (0..14).map(|_| column("134,515,008.123", true)).collect();
-        assert!(layout(&columns).landscape);
+        assert!(layout(&columns, SIZES).landscape);
     }
 }

@@ -6,6 +6,7 @@ use assay_record::{
 };
 
 use crate::book::Book;
+use crate::columns::SMALL;
 use crate::error::ReportError;
 use crate::input::ReportInput;
 use crate::tables::{Around, CellView, Kind, TableView};
@@ -138,7 +139,7 @@ pub(crate) fn table(input: &ReportInput, book: &Book) -> Result<TableView, Repor
             text(&row.errata.join(", ")),
         ]);
     }
-    TableView::new(
+    TableView::sized(
         Around {
             id: "story-table",
             title: "The claims in short",
@@ -157,6 +158,7 @@ pub(crate) fn table(input: &ReportInput, book: &Book) -> Result<TableView, Repor
             "Faults",
         ],
         cells,
+        SMALL,
         book,
     )
 }

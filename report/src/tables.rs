@@ -5,7 +5,7 @@ use assay_record::{Cell, Summary, Table};
 use serde::Serialize;
 
 use crate::book::{Book, short};
-use crate::columns::{Extent, Layout, layout};
+use crate::columns::{Extent, Layout, SIZES, layout};
 use crate::error::ReportError;
 use crate::text::unmarked;
 
@@ -102,6 +102,17 @@ impl TableView {
         rows: Vec<Vec<CellView>>,
         book: &Book,
     ) -> Result<Self, ReportError> {
+        Self::sized(around, headings, rows, SIZES, book)
+    }
+
+    /// As [`TableView::new`], in one of some font sizes where it is set.
+    pub(crate) fn sized(
+        around: Around<'_>,
+        headings: &[&str],
+        rows: Vec<Vec<CellView>>,
+        sizes: &[f64],
+        book: &Book,
+    ) -> Result<Self, ReportError> {
         let columns = headings
             .iter()
             .map(|title| ColumnView {
@@ -109,7 +120,7 @@ impl TableView {
                 numeric: title.starts_with('#'),
             })
             .collect();
-        Self::of(around, columns, rows, book)
+        Self::of(around, columns, rows, sizes, book)
     }
 
     /// A table of a summary.
@@ -136,13 +147,14 @@ impl TableView {
             .iter()
             .map(|row| row.iter().map(cell).collect())
             .collect();
-        Self::of(around, columns, rows, book)
+        Self::of(around, columns, rows, SIZES, book)
     }
 
     fn of(
         around: Around<'_>,
         columns: Vec<ColumnView>,
         rows: Vec<Vec<CellView>>,
+        sizes: &[f64],
         book: &Book,
     ) -> Result<Self, ReportError> {
         let mut extents: Vec<Extent> = columns
@@ -184,7 +196,7 @@ impl TableView {
             command: around.command.to_owned(),
             columns,
             rows,
-            latex: layout(&extents),
+            latex: layout(&extents, sizes),
         })
     }
 }
