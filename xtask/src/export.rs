@@ -8,6 +8,7 @@ use assay_report::{samples_csv, samples_parquet};
 use crate::archive;
 use crate::manifest::Manifest;
 use crate::say::say;
+use crate::sbom;
 use crate::{Ending, Place, workspace};
 
 /// Write every raw value of a finished run as CSV and Parquet, and the run as
@@ -20,6 +21,10 @@ pub(crate) struct Options {
     /// Folder to write into [default: out].
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
+    /// Put a bill of materials (CycloneDX) of the build beside the archive and
+    /// into it.
+    #[arg(long)]
+    sbom: bool,
     /// Only the archive.
     #[arg(long)]
     archive_only: bool,
@@ -52,9 +57,16 @@ pub(crate) fn export(options: &Options) -> anyhow::Result<Ending> {
             written.push(path);
         }
     }
-    let path = out.join("run.zip");
     let experiments: Vec<&String> = manifest.experiments.keys().collect();
-    archive::pack(&archive::files_of(&folder, &experiments, &names), &path)?;
+    let mut packed = archive::files_of(&folder, &experiments, &names);
+    if options.sbom {
+        let path = out.join("sbom.cdx.json");
+        write_atomically(&path, &sbom::sbom()?)?;
+        packed.insert("sbom.cdx.json".to_owned(), path.clone());
+        written.push(path);
+    }
+    let path = out.join("run.zip");
+    archive::pack(&packed, &path)?;
     written.push(path);
     for path in written {
         say!("written: {}", path.display());

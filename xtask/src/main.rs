@@ -21,6 +21,7 @@ mod report;
 mod reproduce;
 mod run;
 mod say;
+mod sbom;
 mod stats;
 mod tidy;
 mod trace;

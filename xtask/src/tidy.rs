@@ -183,21 +183,11 @@ impl Tree {
             .map(PathBuf::from)
             .filter(|f| root.join(f).is_file());
         let files = files.collect();
-        let metadata = run(
-            &root,
-            "cargo",
-            &["metadata", "--format-version", "1", "--no-deps"],
-        )?;
-        let locked = run(
-            &root,
-            "cargo",
-            &["metadata", "--format-version", "1", "--locked"],
-        )?;
         Ok(Self {
-            locked: serde_json::from_str(&locked).context("cargo metadata is no JSON")?,
+            locked: workspace::metadata(&["--locked"])?,
+            metadata: workspace::metadata(&["--no-deps"])?,
             root,
             files,
-            metadata: serde_json::from_str(&metadata).context("cargo metadata is no JSON")?,
         })
     }
 

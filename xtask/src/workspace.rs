@@ -75,6 +75,22 @@ impl Place {
     }
 }
 
+/// What `cargo metadata` says with some arguments.
+pub(crate) fn metadata(arguments: &[&str]) -> anyhow::Result<serde_json::Value> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let output = Command::new(cargo)
+        .current_dir(root())
+        .args(["metadata", "--format-version", "1"])
+        .args(arguments)
+        .output()
+        .context("failed to start cargo")?;
+    if !output.status.success() {
+        let said = String::from_utf8_lossy(&output.stderr);
+        bail!("cargo metadata failed: {}", said.trim());
+    }
+    serde_json::from_slice(&output.stdout).context("cargo metadata is no JSON")
+}
+
 /// A program of the workspace, built if need be. `ASSAY_BIN` names a folder of
 /// built programs to take instead.
 pub(crate) fn program(package: &str) -> anyhow::Result<PathBuf> {
