@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use assay_testkit::{Text, TinyModel, tensors, tokenizer, write_gguf};
 use candle_core::quantized::GgmlDType;
-use candle_core::{Device, Tensor};
+use candle_core::{DType, Device, Tensor};
 
 use crate::bench::{Bench, run, three_layers};
 
@@ -15,7 +15,14 @@ fn trace(bench: &Bench, arguments: &[&str]) -> BTreeMap<String, Tensor> {
     let command = bench.xtask(&[&["trace"], arguments, &out].concat());
     run(command).check(0, &["written: trace.safetensors"]);
     let tensors = candle_core::safetensors::load(bench.path(out[1]), &Device::Cpu);
-    tensors.unwrap().into_iter().collect()
+    let mut tensors: BTreeMap<String, Tensor> = tensors.unwrap().into_iter().collect();
+    // The prompt itself, beside the sites.
+    let tokens = tensors.remove("tokens").unwrap();
+    assert_eq!(tokens.dtype(), DType::I64);
+    if let Some(embed) = tensors.get("hook_embed") {
+        assert_eq!(tokens.dims(), &embed.dims()[..2]);
+    }
+    tensors
 }
 
 type Shapes = BTreeMap<String, Vec<usize>>;
@@ -100,7 +107,7 @@ fn every_site_of_every_family() {
             "{:?}",
             spec.architecture
         );
-        let f32 = |t: &Tensor| t.dtype() == candle_core::DType::F32;
+        let f32 = |t: &Tensor| t.dtype() == DType::F32;
         assert!(trace.values().all(f32));
     }
 }

@@ -12,7 +12,7 @@ use crate::{Ending, plan, worker, workspace};
 /// Write the activations of one prompt as safetensors.
 #[derive(clap::Args)]
 #[command(
-    after_help = "Example: cargo xtask trace smollm2-135m --prompt \"The capital of France is\" --sites 'blocks.*.hook_resid_post' --out trace.safetensors"
+    after_help = "Example: cargo xtask trace smollm2-135m --prompt \"The capital of France is\" --sites 'blocks.*.hook_resid_post' --out trace.safetensors\n         cargo xtask trace smollm2-135m --prompts prompts/h25.jsonl --sites 'blocks.*.hook_*' --out smollm2-recorded\n         cargo xtask run h25-gain --models ./smollm2-recorded"
 )]
 pub(crate) struct Options {
     /// A registry name, a model's folder, or a GGUF file.
@@ -22,17 +22,21 @@ pub(crate) struct Options {
         long,
         value_delimiter = ',',
         conflicts_with = "prompt",
-        required_unless_present = "prompt"
+        required_unless_present_any = ["prompt", "prompts"]
     )]
     ids: Vec<u32>,
     /// A text.
     #[arg(long)]
     prompt: Option<String>,
+    /// A file of prompts, as in prompts/h25.jsonl: --out is a folder then, which
+    /// stands in for the model wherever activations are enough.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["ids", "prompt"])]
+    prompts: Option<PathBuf>,
     /// Pattern of site names (TransformerLens names, * and ?); may be given
     /// again. Every site but hook_result if left out.
     #[arg(long, value_name = "GLOB")]
     sites: Vec<String>,
-    /// The file to write.
+    /// The file to write, or the folder.
     #[arg(long, value_name = "FILE.safetensors")]
     out: PathBuf,
     /// Memory that the model may take, as 3GiB or 800MiB; one that needs more
@@ -56,6 +60,8 @@ pub(crate) fn trace(options: &Options) -> anyhow::Result<Ending> {
     ];
     arguments.extend(options.ids.iter().map(|id| format!("--ids={id}")));
     arguments.extend(options.prompt.iter().map(|text| format!("--prompt={text}")));
+    let prompts = options.prompts.as_ref();
+    arguments.extend(prompts.map(|file| format!("--prompts={}", file.display())));
     arguments.extend(options.sites.iter().map(|glob| format!("--sites={glob}")));
     let limit = options.memory.or_else(plan::available_memory);
     arguments.extend(limit.map(|bytes| format!("--memory={bytes}")));

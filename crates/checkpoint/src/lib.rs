@@ -15,6 +15,7 @@ mod gguf_names;
 mod hf_config;
 mod open;
 mod safetensors_header;
+mod tensor_file;
 mod tokenizer;
 mod torch;
 mod weights;
@@ -26,5 +27,6 @@ pub use config::{
 pub use error::CheckpointError;
 pub use hf_config::parse as parse_hf_config;
 pub use open::{Checkpoint, FileHash, hash_file};
+pub use tensor_file::TensorFile;
 pub use tokenizer::{TextTokenizer, TokenIds};
 pub use weights::Weights;

@@ -88,7 +88,7 @@ impl Checkpoint {
         match weight_files(folder)? {
             (Format::Safetensors, files) => {
                 for file in files {
-                    safetensors_header::add(&mut table, &file)?;
+                    safetensors_header::add(&mut table, &file).map(|_| ())?;
                 }
             }
             (Format::Torch, files) => {

@@ -6,6 +6,7 @@
 //! covered". Format: eight bytes of length, little endian; that many bytes of
 //! JSON; the data, into which `data_offsets` point.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use safetensors::Dtype;
@@ -15,9 +16,12 @@ use serde_json::{Map, Value};
 use crate::CheckpointError;
 use crate::weights::{Encoding, Entry, OpenFile, RowOrder, Table};
 
-/// Adds a file's tensors to the table. A truncated or damaged header is an
-/// error that names the file.
-pub(crate) fn add(table: &mut Table, path: &Path) -> Result<(), CheckpointError> {
+/// Adds a file's tensors to the table and gives the words in its header. A
+/// truncated or damaged header is an error that names the file.
+pub(crate) fn add(
+    table: &mut Table,
+    path: &Path,
+) -> Result<BTreeMap<String, String>, CheckpointError> {
     const KIND: &str = "safetensors file";
     let refuse = |reason: String| CheckpointError::Malformed {
         path: path.to_path_buf(),
@@ -68,7 +72,9 @@ pub(crate) fn add(table: &mut Table, path: &Path) -> Result<(), CheckpointError>
         (name, entry)
     });
     let entries = entries.collect();
-    table.add(file, KIND, entries)
+    table.add(file, KIND, entries)?;
+    let words = metadata.metadata().clone().unwrap_or_default();
+    Ok(words.into_iter().collect())
 }
 
 /// Does every tensor of a header end within the `data` bytes behind it?

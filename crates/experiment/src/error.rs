@@ -15,6 +15,14 @@ pub enum ExperimentError {
     /// Recording.
     #[error(transparent)]
     Trace(#[from] TraceError),
+    /// A recording lacks what is asked of it.
+    #[error("{error}; it was asked for by {experiment}")]
+    Recording {
+        /// What it lacks.
+        error: Box<TraceError>,
+        /// Who asked.
+        experiment: String,
+    },
     /// Records and prompts.
     #[error(transparent)]
     Record(#[from] RecordError),

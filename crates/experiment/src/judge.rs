@@ -11,7 +11,7 @@ use assay_record::{ClaimVerdict, Direction, Evidence, ExperimentSpec, Record, Ve
 use assay_stats as stats;
 use assay_stats::Interval;
 
-use crate::page::{GAIN, Origin, P, Page, Style, must, shown};
+use crate::page::{GAIN, Origin, P, Page, RECORDED, Style, must, shown};
 
 /// A claim on one body of data, before Holm's correction.
 pub struct Candidate {
@@ -31,16 +31,40 @@ pub struct Candidate {
 /// natural text.
 const FEW_PARAMETERS: u64 = 5_000_000;
 
-/// Candidates of a model; those of a small one are of a body of data of their
-/// own ([`SMALL`]).
+/// Candidates of a model; those of a small one and those of recorded
+/// activations are of bodies of data of their own ([`body`]).
 #[must_use]
 pub fn apart_if_small(mut candidates: Vec<Candidate>, record: &Record) -> Vec<Candidate> {
-    if is_small(record) {
+    if let Some(body) = body(record) {
         for candidate in &mut candidates {
-            candidate.body = SMALL;
+            candidate.body = body;
+            if body == RECORDINGS {
+                candidate.data = candidate.data.replacen("measured", "recorded", 1);
+            }
         }
     }
     candidates
+}
+
+/// The body of data that a record is of by what was measured, if it is not
+/// that of all measured models.
+#[must_use]
+pub fn body(record: &Record) -> Option<&'static str> {
+    if record.key.is_recording() {
+        Some(RECORDINGS)
+    } else if is_small(record) {
+        Some(SMALL)
+    } else {
+        None
+    }
+}
+
+/// A claim that recorded activations cannot decide.
+#[must_use]
+pub fn of_recording() -> Finding {
+    let mut because = RECORDED.to_owned();
+    because.replace_range(..1, "N");
+    Finding::Settled(Verdict::NotApplicable, format!("{because}."))
 }
 
 /// As [`apart_if_small`]; those of a small model that are `of_it`, about `what`
@@ -68,6 +92,10 @@ pub fn unless_small(
 /// Body of data of small models: what is measured on the project's own must
 /// not change what is said of others.
 pub const SMALL: &str = "measured, small";
+
+/// Body of data of recorded activations: they may be those of a model that is
+/// measured too, and must not change what is said of it.
+pub const RECORDINGS: &str = "recorded";
 
 /// Is a record's model one of those?
 #[must_use]

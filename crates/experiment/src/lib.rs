@@ -42,6 +42,13 @@ pub trait Experiment: Sync {
         false
     }
 
+    /// Can `measure` do without the model, on a recording of activations? It
+    /// then leaves out what intervenes or reads weights
+    /// ([`Session::has_model`]).
+    fn takes_recordings(&self) -> bool {
+        false
+    }
+
     /// Announces the passes that `measure` will ask for, so that experiments
     /// with the same prompts share them.
     ///

@@ -128,6 +128,9 @@ impl Value {
     }
 }
 
+/// Why a number is missing where there were activations alone.
+pub const RECORDED: &str = "needs the model itself; this is a recording of activations";
+
 /// The placeholder of a number.
 pub fn shown(id: &str) -> String {
     format!("{{{id}}}")

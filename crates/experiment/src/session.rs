@@ -2,25 +2,36 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::rc::Rc;
 
-use assay_checkpoint::{Checkpoint, TextTokenizer, TokenIds};
+use assay_checkpoint::{Checkpoint, DecoderConfig, TextTokenizer, TokenIds};
 use assay_decoder::{Decoder, Pack, Placement};
 use assay_hook_site::{HookSite, SitePattern};
 use assay_record::{PromptSet, Sample};
-use assay_trace::{Edit, Trace, record_telling, select_sites};
+use assay_trace::{Edit, Recording, Trace, record_telling, select_sites};
 use candle_core::DType;
 
 use crate::ExperimentError;
 
-/// One loaded model, and the passes that experiments share on it.
+/// One loaded model, or recorded activations in its place, and the passes that
+/// experiments share on it.
 pub struct Session<'a> {
     model: String,
-    checkpoint: &'a Checkpoint,
-    placement: Placement<'a>,
-    decoder: Decoder,
+    body: Body<'a>,
+    /// The experiment at work, for messages.
+    asking: String,
     planned: Vec<Planned>,
     passes: usize,
     more: bool,
     progress: &'a mut dyn FnMut(&str, u64, u64),
+}
+
+/// What activations come from.
+enum Body<'a> {
+    Model {
+        checkpoint: &'a Checkpoint,
+        placement: Placement<'a>,
+        decoder: Box<Decoder>,
+    },
+    Recording(&'a Recording),
 }
 
 /// A pass that somebody will ask for.
@@ -68,16 +79,39 @@ impl<'a> Session<'a> {
         decoder: Decoder,
         progress: &'a mut dyn FnMut(&str, u64, u64),
     ) -> Self {
-        Self {
-            model: model.to_owned(),
+        let decoder = Box::new(decoder);
+        let body = Body::Model {
             checkpoint,
             placement,
             decoder,
+        };
+        Self::on(model, body, progress)
+    }
+
+    /// A session on recorded activations.
+    pub fn of_recording(
+        model: &str,
+        recording: &'a Recording,
+        progress: &'a mut dyn FnMut(&str, u64, u64),
+    ) -> Self {
+        Self::on(model, Body::Recording(recording), progress)
+    }
+
+    fn on(model: &str, body: Body<'a>, progress: &'a mut dyn FnMut(&str, u64, u64)) -> Self {
+        Self {
+            model: model.to_owned(),
+            body,
+            asking: "the experiment".to_owned(),
             planned: Vec::new(),
             passes: 0,
             more: false,
             progress,
         }
+    }
+
+    /// Names the experiment that is at work from now on.
+    pub fn asking(&mut self, experiment: &str) {
+        experiment.clone_into(&mut self.asking);
     }
 
     /// Asks experiments for what they leave out for its time.
@@ -97,32 +131,68 @@ impl<'a> Session<'a> {
         &self.model
     }
 
-    /// The model.
+    /// The model's config.
     #[must_use]
-    pub fn decoder(&self) -> &Decoder {
-        &self.decoder
+    pub fn config(&self) -> &DecoderConfig {
+        match &self.body {
+            Body::Model { decoder, .. } => decoder.config(),
+            Body::Recording(recording) => recording.config(),
+        }
+    }
+
+    /// Is there a model, and not only activations that it once had?
+    #[must_use]
+    pub fn has_model(&self) -> bool {
+        matches!(self.body, Body::Model { .. })
+    }
+
+    /// The model.
+    ///
+    /// # Errors
+    /// There are only recorded activations.
+    pub fn decoder(&self) -> Result<&Decoder, ExperimentError> {
+        match &self.body {
+            Body::Model { decoder, .. } => Ok(decoder),
+            Body::Recording(_) => Err(self.only_recorded()),
+        }
+    }
+
+    fn checkpoint(&self) -> Result<&'a Checkpoint, ExperimentError> {
+        match &self.body {
+            Body::Model { checkpoint, .. } => Ok(checkpoint),
+            Body::Recording(_) => Err(self.only_recorded()),
+        }
+    }
+
+    fn only_recorded(&self) -> ExperimentError {
+        self.unsuitable(format!(
+            "is a recording of activations, and {} needs the model itself",
+            self.asking
+        ))
     }
 
     /// The model's tokenizer.
     ///
     /// # Errors
-    /// It has none.
+    /// It has none, or there are only recorded activations.
     pub fn tokenizer(&self) -> Result<&TextTokenizer, ExperimentError> {
-        let tokenizer = self.checkpoint.tokenizer.as_ref();
+        let tokenizer = self.checkpoint()?.tokenizer.as_ref();
         tokenizer.ok_or_else(|| {
             self.unsuitable("has no tokenizer, and this experiment's prompts are text")
         })
     }
 
     /// The folder that the model's files lie in.
-    #[must_use]
-    pub fn folder(&self) -> &Path {
-        let path = self.checkpoint.weights.path();
-        if path.is_dir() {
+    ///
+    /// # Errors
+    /// There are only recorded activations.
+    pub fn folder(&self) -> Result<&Path, ExperimentError> {
+        let path = self.checkpoint()?.weights.path();
+        Ok(if path.is_dir() {
             path
         } else {
             path.parent().unwrap_or(path)
-        }
+        })
     }
 
     /// Number of whole passes run so far by [`Session::trace`].
@@ -145,15 +215,28 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// The ids of a prompt set.
+    /// Can any prompt of a set be measured? A recording may lack all of them;
+    /// one that has some must have the others too.
+    #[must_use]
+    pub fn holds(&self, prompts: &PromptSet) -> bool {
+        match &self.body {
+            Body::Model { .. } => true,
+            Body::Recording(r) => prompts.prompts.iter().any(|p| r.has(&p.id)),
+        }
+    }
+
+    /// The ids of a prompt set: those of the recording, where there is one.
     ///
     /// # Errors
-    /// The model has no tokenizer; a prompt gives no tokens.
+    /// The model has no tokenizer; a prompt gives no tokens, or was not
+    /// recorded.
     pub fn tokenise(&self, prompts: &PromptSet) -> Result<Tokenised, ExperimentError> {
-        let tokenizer = self.tokenizer()?;
         let mut ids = Vec::new();
         for prompt in &prompts.prompts {
-            ids.push(tokenizer.encode(&prompt.text)?);
+            ids.push(match &self.body {
+                Body::Model { .. } => self.tokenizer()?.encode(&prompt.text)?,
+                Body::Recording(recording) => recording.tokens(&prompt.id)?.clone(),
+            });
         }
         let rows: Vec<Vec<u32>> = ids.iter().map(|i| i.ids.clone()).collect();
         Ok(Tokenised {
@@ -166,10 +249,20 @@ impl<'a> Session<'a> {
     /// Plans over equal packs become one pass.
     ///
     /// # Errors
-    /// A pattern that matches no site of the model.
+    /// A pattern that matches no site of the model; a site that a recording
+    /// lacks.
     pub fn plan(&mut self, pack: &Pack, sites: &[&str]) -> Result<(), ExperimentError> {
         let patterns: Vec<_> = sites.iter().map(|s| SitePattern::new(s)).collect();
-        let sites = select_sites(&self.decoder, &patterns)?;
+        let sites = match &self.body {
+            Body::Model { decoder, .. } => select_sites(decoder, &patterns)?,
+            Body::Recording(recording) => {
+                let selected = recording.select(pack, &patterns);
+                selected.map_err(|error| ExperimentError::Recording {
+                    error: Box::new(error),
+                    experiment: self.asking.clone(),
+                })?
+            }
+        };
         match self.planned.iter_mut().find(|p| p.pack == *pack) {
             Some(planned) => {
                 planned.sites.extend(sites);
@@ -196,9 +289,10 @@ impl<'a> Session<'a> {
             return Err(self.unsuitable("was asked for a pass that was not planned"));
         };
         planned.waiting = planned.waiting.saturating_sub(1);
-        let trace = match planned.trace.take() {
-            Some(trace) => trace,
-            None => {
+        let trace = match (planned.trace.take(), &self.body) {
+            (Some(trace), _) => trace,
+            (None, Body::Recording(recording)) => Rc::new(recording.trace(pack, &planned.sites)?),
+            (None, Body::Model { decoder, .. }) => {
                 self.passes += 1;
                 let progress = &mut *self.progress;
                 let stage = format!("pass of {} tokens", pack.tokens());
@@ -206,13 +300,7 @@ impl<'a> Session<'a> {
                     progress(&stage, done as u64, total as u64);
                 };
                 let sites = &planned.sites;
-                Rc::new(record_telling(
-                    &self.decoder,
-                    pack,
-                    sites,
-                    Vec::new(),
-                    tell,
-                )?)
+                Rc::new(record_telling(decoder, pack, sites, Vec::new(), tell)?)
             }
         };
         if planned.waiting > 0 {
@@ -225,7 +313,7 @@ impl<'a> Session<'a> {
     /// tells under `stage` how far it is.
     ///
     /// # Errors
-    /// As [`assay_trace::record`].
+    /// As [`assay_trace::record`]; there are only recorded activations.
     pub fn record(
         &mut self,
         stage: &str,
@@ -233,9 +321,12 @@ impl<'a> Session<'a> {
         sites: &BTreeSet<HookSite>,
         edits: Vec<Edit>,
     ) -> Result<Trace, ExperimentError> {
+        let Body::Model { decoder, .. } = &self.body else {
+            return Err(self.only_recorded());
+        };
         let progress = &mut *self.progress;
         let tell = &mut |done: usize, total: usize| progress(stage, done as u64, total as u64);
-        Ok(record_telling(&self.decoder, pack, sites, edits, tell)?)
+        Ok(record_telling(decoder, pack, sites, edits, tell)?)
     }
 
     /// The model a second time in f64, held as the first is, to tell rounding
@@ -244,14 +335,22 @@ impl<'a> Session<'a> {
     /// # Errors
     /// As loading.
     pub fn decoder_f64(&mut self) -> Result<Decoder, ExperimentError> {
+        let Body::Model {
+            checkpoint,
+            placement,
+            ..
+        } = &self.body
+        else {
+            return Err(self.only_recorded());
+        };
         let progress = &mut *self.progress;
         let tell = &mut |done: usize, total: usize| {
             progress("loading in f64", done as u64, total as u64);
         };
         let placement = Placement {
             dtype: DType::F64,
-            ..self.placement
+            ..*placement
         };
-        Ok(Decoder::load_with(self.checkpoint, &placement, tell)?)
+        Ok(Decoder::load_with(checkpoint, &placement, tell)?)
     }
 }

@@ -1,5 +1,6 @@
 use std::path::PathBuf;
 
+use assay_checkpoint::CheckpointError;
 use assay_decoder::DecoderError;
 use assay_hook_site::HookSite;
 
@@ -40,6 +41,27 @@ pub enum TraceError {
         /// How many there are.
         prompts: usize,
     },
+    /// A file of a recording.
+    #[error(transparent)]
+    Checkpoint(Box<CheckpointError>),
+    /// A recording that is not what it should be.
+    #[error("the recording {} {reason}", .folder.display())]
+    Recording {
+        /// Its folder.
+        folder: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A site that a recording lacks.
+    #[error("the recording {} has no {site} for prompt {prompt}", .folder.display())]
+    NotInRecording {
+        /// Its folder.
+        folder: PathBuf,
+        /// The site.
+        site: HookSite,
+        /// The prompt's id.
+        prompt: String,
+    },
     /// A function of the logits that has no gradient.
     #[error("the objective {reason}; give a scalar made from the logits")]
     Objective {
@@ -60,4 +82,10 @@ pub enum TraceError {
         /// Why.
         reason: String,
     },
+}
+
+impl From<CheckpointError> for TraceError {
+    fn from(error: CheckpointError) -> Self {
+        TraceError::Checkpoint(Box::new(error))
+    }
 }

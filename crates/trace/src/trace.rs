@@ -3,9 +3,10 @@ use std::path::Path;
 
 use assay_decoder::Pack;
 use assay_hook_site::HookSite;
-use candle_core::{DType, Tensor};
+use candle_core::{DType, Device, Tensor};
 
 use crate::TraceError;
+use crate::recording::{SPECIAL, TOKENS};
 
 /// Recorded activations of one pass.
 pub struct Trace {
@@ -68,22 +69,28 @@ impl Trace {
     }
 
     /// Writes the trace of a single prompt as safetensors: every site under
-    /// its TransformerLens name, f32, with a batch axis of 1 in front.
+    /// its TransformerLens name, f32, with a batch axis of 1 in front, and the
+    /// token ids as `tokens`, as [`crate::Recording`] reads them.
     ///
     /// # Errors
     /// The trace holds several prompts, or the file cannot be written.
-    pub fn write_safetensors(&self, path: &Path) -> Result<(), TraceError> {
+    pub fn write_safetensors(&self, path: &Path, special_tokens: usize) -> Result<(), TraceError> {
         let prompts = self.pack.segments().len();
         if prompts != 1 {
             return Err(TraceError::NoSuchPrompt { index: 0, prompts });
         }
-        let mut tensors = HashMap::new();
+        let mut tensors = Vec::new();
         for site in self.values.keys() {
             let tensor = self.prompt(*site, 0)?;
             let tensor = tensor.to_dtype(DType::F32)?.unsqueeze(0)?.contiguous()?;
-            tensors.insert(site.to_string(), tensor);
+            tensors.push((site.to_string(), tensor));
         }
-        candle_core::safetensors::save(&tensors, path).map_err(|e| TraceError::Write {
+        let ids: Vec<i64> = self.pack.ids().iter().map(|id| i64::from(*id)).collect();
+        let ids = Tensor::new(ids, &Device::Cpu)?.unsqueeze(0)?;
+        tensors.push((TOKENS.to_owned(), ids));
+        let words = HashMap::from([(SPECIAL.to_owned(), special_tokens.to_string())]);
+        let written = safetensors::serialize_to_file(tensors, Some(words), path);
+        written.map_err(|e| TraceError::Write {
             path: path.to_path_buf(),
             reason: e.to_string(),
         })

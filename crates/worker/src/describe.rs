@@ -5,6 +5,7 @@ use std::time::Instant;
 use assay_checkpoint::Checkpoint;
 use assay_decoder::Residency;
 use assay_record::wire::Event;
+use assay_trace::Recording;
 use candle_core::{DType, Device, Tensor};
 
 use crate::{emit, experiments, facts, hold};
@@ -12,6 +13,15 @@ use crate::{emit, experiments, facts, hold};
 /// Says what a model is and what the experiments `asked` (every one if none
 /// is) need of it, without reading its weights.
 pub(crate) fn describe(model: &Path, limit: Option<u64>, asked: &[String]) -> anyhow::Result<()> {
+    if Recording::is_in(model) {
+        let recording = Recording::open(model)?;
+        return emit(&Event::Described {
+            facts: facts::of_recording(recording.config())?,
+            memory: 0,
+            streamed: false,
+            seconds: BTreeMap::new(),
+        });
+    }
     let checkpoint = Checkpoint::open(model)?;
     let facts = facts::shape(&checkpoint);
     let rate = matmul_rate()?;

@@ -1,13 +1,61 @@
 use anyhow::bail;
-use assay_checkpoint::{Checkpoint, Position};
-use assay_decoder::Decoder;
+use assay_checkpoint::{BlockKind, Checkpoint, DecoderConfig, NormKind, NormPlace, Position};
+use assay_decoder::{Decoder, Residency, memory};
 use assay_record::ModelFacts;
 use assay_trace::{BlockFacts, MlpReads, NormSees, NormsStand, PositionEnters, observe};
+use candle_core::DType;
 
 /// The sizes of a model, from its config; what its blocks do is not known
 /// before they run.
 pub(crate) fn shape(checkpoint: &Checkpoint) -> ModelFacts {
-    let config = &checkpoint.config;
+    ModelFacts {
+        parameters: checkpoint.weights.parameters(),
+        stored: checkpoint.weights.stored(),
+        ..sizes(&checkpoint.config)
+    }
+}
+
+/// What a recording's config says of its model, in the same words; what its
+/// blocks do cannot be seen. Parameters are those that the config calls for.
+pub(crate) fn of_recording(config: &DecoderConfig) -> anyhow::Result<ModelFacts> {
+    let norm = match config.norm {
+        NormKind::LayerNorm => "LayerNorm",
+        NormKind::RmsNorm => "RMSNorm",
+    };
+    let place = match config.norm_place {
+        NormPlace::Pre => "pre",
+        NormPlace::Post => "post",
+        NormPlace::Sandwich => "sandwich",
+    };
+    let bytes = memory(config, DType::F32, Residency::Resident)?;
+    Ok(ModelFacts {
+        parameters: bytes / DType::F32.size_in_bytes() as u64,
+        stored: "activations".to_owned(),
+        block: match (config.block, config.shared_norm) {
+            (BlockKind::Sequential, _) => "sequential",
+            (BlockKind::Parallel, false) => "parallel",
+            (BlockKind::Parallel, true) => "parallel, one norm",
+        }
+        .to_owned(),
+        norm: format!("{norm}, {place}"),
+        position: match &config.position {
+            Position::Rotary(rope) => rotary(rope.dim, config.d_head),
+            Position::Alibi => "ALiBi".to_owned(),
+            Position::Learned { .. } => "learned".to_owned(),
+        },
+        ..sizes(config)
+    })
+}
+
+fn rotary(dim: usize, d_head: usize) -> String {
+    if dim == d_head {
+        "rotary".to_owned()
+    } else {
+        format!("rotary, {dim} of {d_head}")
+    }
+}
+
+fn sizes(config: &DecoderConfig) -> ModelFacts {
     ModelFacts {
         model_type: config.model_type.clone(),
         n_layers: config.n_layers,
@@ -21,8 +69,8 @@ pub(crate) fn shape(checkpoint: &Checkpoint) -> ModelFacts {
         block: String::new(),
         norm: String::new(),
         position: String::new(),
-        parameters: checkpoint.weights.parameters(),
-        stored: checkpoint.weights.stored(),
+        parameters: 0,
+        stored: String::new(),
     }
 }
 
@@ -59,10 +107,7 @@ pub(crate) fn facts(checkpoint: &Checkpoint, decoder: &Decoder) -> anyhow::Resul
         norm: format!("{norm}, {place}"),
         position: match (position, &checkpoint.config.position) {
             (PositionEnters::QueriesAndKeys, Position::Rotary(rope)) => {
-                match (rope.dim, checkpoint.config.d_head) {
-                    (dim, d_head) if dim == d_head => "rotary".to_owned(),
-                    (dim, d_head) => format!("rotary, {dim} of {d_head}"),
-                }
+                rotary(rope.dim, checkpoint.config.d_head)
             }
             (PositionEnters::Scores, _) => "ALiBi".to_owned(),
             (PositionEnters::Embedding, _) => "learned".to_owned(),

@@ -1,5 +1,5 @@
 use assay_record::wire::RunRequest;
-use assay_record::{RecordKey, sha256_hex, switches_in_force};
+use assay_record::{RECORDING, RecordKey, sha256_hex, switches_in_force};
 use assay_source::Digests;
 
 use crate::experiments::Declared;
@@ -21,6 +21,15 @@ pub(crate) fn key(request: &RunRequest, declared: &Declared) -> RecordKey {
         device_class: device_class().to_owned(),
         setting: setting(request, declared),
         switches: switches_in_force(),
+    }
+}
+
+/// The revision of a recording of a model's activations.
+pub(crate) fn of_recording(revision: &str) -> String {
+    match revision {
+        "local" => RECORDING.to_owned(),
+        // The folder names a checkpoint.
+        step => format!("{step}-{RECORDING}"),
     }
 }
 

@@ -24,6 +24,8 @@ use anyhow::Context;
 use assay_record::wire::{Event, in_one_line};
 use clap::{Parser, Subcommand};
 
+use crate::trace::Asked;
+
 /// Holds one model and runs experiments on it; started by cargo xtask.
 #[derive(Parser)]
 struct Cli {
@@ -75,8 +77,11 @@ enum Command {
         #[arg(long, value_delimiter = ',', conflicts_with = "prompt")]
         ids: Vec<u32>,
         /// A text.
-        #[arg(long, required_unless_present = "ids")]
+        #[arg(long, required_unless_present_any = ["ids", "prompts"])]
         prompt: Option<String>,
+        /// A file of prompts; `out` is a folder then.
+        #[arg(long, conflicts_with_all = ["ids", "prompt"])]
+        prompts: Option<PathBuf>,
         /// Patterns of site names; every site but hook_result if left out.
         #[arg(long)]
         sites: Vec<String>,
@@ -108,10 +113,18 @@ fn main() -> ExitCode {
             model,
             ids,
             prompt,
+            prompts,
             sites,
             out,
             memory,
-        } => trace::trace(&model, (ids, prompt.as_deref()), &sites, &out, memory),
+        } => {
+            let asked = match (&prompts, &prompt) {
+                (Some(file), _) => Asked::File(file),
+                (None, Some(text)) => Asked::Text(text),
+                (None, None) => Asked::Ids(ids),
+            };
+            trace::trace(&model, asked, &sites, &out, memory)
+        }
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -6,7 +6,8 @@ use assay_checkpoint::{Checkpoint, hash_file};
 use assay_decoder::Decoder;
 use assay_experiment::Session;
 use assay_record::wire::{Event, RunRequest};
-use assay_record::{Record, RecordError, RecordKey, Store};
+use assay_record::{ModelFacts, Record, RecordError, RecordKey, Store};
+use assay_trace::Recording;
 
 use crate::experiments::{self, Declared};
 use crate::{emit, facts, hold, key};
@@ -17,10 +18,14 @@ pub(crate) fn run(text: &str) -> anyhow::Result<()> {
     let request: RunRequest = serde_json::from_str(text).context("failed to read the request")?;
     let store = Store::open(&request.store)?;
     let _lock = store.lock(&format!("{}@{}", request.model, request.revision))?;
+    let recorded = Recording::is_in(&location(&request)?);
     let mut missing = Vec::new();
     for name in &request.experiments {
         let declared = experiments::find_with(name, request.prompts.as_ref())?;
-        let key = key::key(&request, &declared);
+        let mut key = key::key(&request, &declared);
+        if recorded {
+            key.revision = key::of_recording(&key.revision);
+        }
         match present(&store, &key)? {
             Some(record) => emit(&Event::Committed {
                 experiment: name.clone(),
@@ -72,7 +77,7 @@ fn measure(
     missing: Vec<(Declared, RecordKey)>,
 ) -> anyhow::Result<()> {
     check_hashes(request)?;
-    let checkpoint = Checkpoint::open(&location(request)?)?;
+    let location = location(request)?;
     // One event a line; a progress line that cannot be written means that the
     // reader is gone, and the next commit will say so.
     let mut progress = |stage: &str, done: u64, total: u64| {
@@ -82,15 +87,39 @@ fn measure(
             total,
         });
     };
+    if Recording::is_in(&location) {
+        let recording = Recording::open(&location)?;
+        let facts = facts::of_recording(recording.config())?;
+        let session = Session::of_recording(&request.model, &recording, &mut progress);
+        return measure_in(session, facts, request, store, missing);
+    }
+    let checkpoint = Checkpoint::open(&location)?;
     let tell = &mut |done: usize, total: usize| progress("loading", done as u64, total as u64);
     let placement = hold::placement(request.hold);
     let decoder = Decoder::load_with(&checkpoint, &placement, tell)?;
     let facts = facts::facts(&checkpoint, &decoder)?;
     let held = (&checkpoint, placement);
-    let mut session = Session::new(&request.model, held, decoder, &mut progress);
+    let session = Session::new(&request.model, held, decoder, &mut progress);
+    measure_in(session, facts, request, store, missing)
+}
+
+fn measure_in(
+    mut session: Session,
+    facts: ModelFacts,
+    request: &RunRequest,
+    store: &Store,
+    missing: Vec<(Declared, RecordKey)>,
+) -> anyhow::Result<()> {
     session.measure_more(request.full);
     let mut planned = Vec::new();
     for (declared, key) in missing {
+        session.asking(declared.experiment.name());
+        if !declared.experiment.takes_recordings()
+            && let Err(error) = session.decoder()
+        {
+            refuse(&declared, &error)?;
+            continue;
+        }
         match declared.experiment.plan(&mut session, &declared.prompts) {
             Ok(()) => planned.push((declared, key)),
             Err(error) => refuse(&declared, &error)?,
@@ -99,6 +128,7 @@ fn measure(
     for (declared, key) in planned {
         let started = Instant::now();
         let experiment = declared.experiment;
+        session.asking(experiment.name());
         let samples = match experiment.measure(&mut session, &declared.spec, &declared.prompts) {
             Ok(samples) => samples,
             Err(error) => {

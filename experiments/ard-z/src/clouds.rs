@@ -140,12 +140,12 @@ pub(crate) fn matrix(rows: &Tensor) -> Result<DMatrix<f64>, ExperimentError> {
 
 /// What the queries and keys of a layer are made of.
 pub(crate) fn query_key(session: &Session, layer: usize) -> Result<QueryKey, ExperimentError> {
-    let readers = session.decoder().readers(layer)?.ok_or_else(|| {
+    let readers = session.decoder()?.readers(layer)?.ok_or_else(|| {
         session.unsuitable("has no query and key matrices of their own behind a norm without bias")
     })?;
     Ok(QueryKey {
         q: matrix(&readers.q)?,
         k: matrix(&readers.k)?,
-        d_head: session.decoder().config().d_head,
+        d_head: session.config().d_head,
     })
 }

@@ -111,7 +111,7 @@ fn bank(session: &Session, prompts: &PromptSet) -> Result<(Vec<Pair>, Tokenised)
 }
 
 pub(crate) fn plan(session: &mut Session, prompts: &PromptSet) -> Result<(), ExperimentError> {
-    let n = session.decoder().config().n_layers;
+    let n = session.config().n_layers;
     if n < 3 {
         return Err(session.unsuitable(format!(
             "has {n} layers, and Z is looked for in one with two behind it"
@@ -149,7 +149,7 @@ pub(crate) fn measure(
     seed: u64,
     prompts: &PromptSet,
 ) -> Result<Vec<Sample>, ExperimentError> {
-    let n = session.decoder().config().n_layers;
+    let n = session.config().n_layers;
     let (l1, all) = layers(n);
     let (pairs, tokens) = bank(session, prompts)?;
     let trace = session.trace(&tokens.pack)?;
@@ -161,9 +161,7 @@ pub(crate) fn measure(
     let masks = query_key(session, l1)?
         .factorize()
         .map_err(|e| failed(session, l1, e))?;
-    let k = K
-        .min(masks.span())
-        .min(session.decoder().config().d_model / 2);
+    let k = K.min(masks.span()).min(session.config().d_model / 2);
     model.scalar("k", k as f64)?;
     // Every other pair, so that every category is in both halves.
     let half = |rest: usize| -> Vec<usize> { (0..pairs.len()).filter(|i| i % 2 == rest).collect() };
@@ -225,8 +223,8 @@ pub(crate) fn measure(
 
 /// The subspace that a model was trained to hold its answers in, if it was.
 fn held(session: &Session) -> Result<Option<(usize, Subspace)>, ExperimentError> {
-    let config = session.decoder().config();
-    let held = HeldSubspace::read(session.folder(), config.d_model);
+    let config = session.config();
+    let held = HeldSubspace::read(session.folder()?, config.d_model);
     let held = held.map_err(|e| session.unsuitable(e.to_string()))?;
     Ok(held.filter(|(block, _)| *block < config.n_layers))
 }

@@ -27,7 +27,7 @@ pub(crate) struct Layers {
 
 impl Layers {
     pub(crate) fn of(session: &Session) -> Result<Self, ExperimentError> {
-        let n = session.decoder().config().n_layers;
+        let n = session.config().n_layers;
         if n < 3 {
             return Err(session.unsuitable(format!(
                 "has {n} layers, and Z is looked for in one with two behind it"
@@ -85,7 +85,7 @@ pub(crate) fn pooled(
         .map(|i| i.ids)
         .collect();
     let last = layers.all.last().copied().unwrap_or(layers.l1);
-    let d = session.decoder().config().d_model;
+    let d = session.config().d_model;
     let empty = || [DMatrix::zeros(ids.len(), d), DMatrix::zeros(ids.len(), d)];
     let mut rows: Vec<[DMatrix<f64>; 2]> = layers.all.iter().map(|_| empty()).collect();
     let mut from = 0;
@@ -103,7 +103,7 @@ pub(crate) fn pooled(
             .iter()
             .map(|l| BlockSite::ResidPre.at(*l))
             .collect();
-        let decoder = session.decoder();
+        let decoder = session.decoder()?;
         let x = decoder.embed(&pack, &mut assay_decoder::NoHooks)?;
         let stage = Stage::From(0..last + 1, &x);
         let (trace, _) = record_blocks(decoder, &pack, stage, &sites, Vec::new())?;
@@ -138,12 +138,12 @@ pub(crate) fn matrix(rows: &Tensor) -> Result<DMatrix<f64>, ExperimentError> {
 
 /// What the queries and keys of a layer are made of.
 pub(crate) fn query_key(session: &Session, layer: usize) -> Result<QueryKey, ExperimentError> {
-    let readers = session.decoder().readers(layer)?.ok_or_else(|| {
+    let readers = session.decoder()?.readers(layer)?.ok_or_else(|| {
         session.unsuitable("has no query and key matrices of their own behind a norm without bias")
     })?;
     Ok(QueryKey {
         q: matrix(&readers.q)?,
         k: matrix(&readers.k)?,
-        d_head: session.decoder().config().d_head,
+        d_head: session.config().d_head,
     })
 }

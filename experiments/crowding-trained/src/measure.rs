@@ -27,7 +27,7 @@ const SITES: [&str; 2] = ["blocks.*.hook_resid_pre", "blocks.*.hook_resid_post"]
 const MIN_LAYERS: usize = 3;
 
 pub(crate) fn plan(session: &mut Session, prompts: &PromptSet) -> Result<(), ExperimentError> {
-    let layers = session.decoder().config().n_layers;
+    let layers = session.config().n_layers;
     if layers < MIN_LAYERS {
         return Err(session.unsuitable(format!(
             "has {layers} layers, and the published gain needs {MIN_LAYERS}"
@@ -40,7 +40,7 @@ pub(crate) fn plan(session: &mut Session, prompts: &PromptSet) -> Result<(), Exp
 
 /// What the model's folder says of its training.
 fn trained(session: &Session) -> Result<Trained, ExperimentError> {
-    let trained = Trained::read(session.folder());
+    let trained = Trained::read(session.folder()?);
     let trained = trained.map_err(|e| session.unsuitable(e.to_string()))?;
     trained.ok_or_else(|| {
         session.unsuitable(
@@ -61,7 +61,7 @@ pub(crate) fn measure(
     gains(session, &trace, "", &mut samples)?;
 
     let refused = |e: TrainError| session.unsuitable(e.to_string());
-    let config = session.decoder().config().clone();
+    let config = session.config().clone();
     let start = variables(&config, &trained.recipe.init(), &Device::Cpu).map_err(refused)?;
     let start = Decoder::of_variables(&config, &Arc::new(start))?;
     let sites = select_sites(&start, &SITES.map(SitePattern::new))?;
@@ -77,7 +77,7 @@ fn gains(
     prefix: &str,
     samples: &mut [Sample],
 ) -> Result<(), ExperimentError> {
-    let layers = session.decoder().config().n_layers;
+    let layers = session.config().n_layers;
     let failed = |prompt: &str, layer: usize, reason: String| ExperimentError::Measure {
         model: session.model().to_owned(),
         prompt: prompt.to_owned(),

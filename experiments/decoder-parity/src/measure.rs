@@ -27,7 +27,7 @@ const FILE: &str = "reference.safetensors";
 
 impl Reference {
     pub(crate) fn read(session: &Session) -> Result<Self, ExperimentError> {
-        let path = session.folder().join(FILE);
+        let path = session.folder()?.join(FILE);
         if !path.exists() {
             let reason =
                 format!("has no {FILE} beside it, with which its activations could be compared");
@@ -44,7 +44,7 @@ impl Reference {
         let ids: Vec<u32> = ids.into_iter().map(|id| id as u32).collect();
         // What the MLP's norm reads is not written a second time: it is the
         // residual after attention, else the block's own input.
-        for layer in 0..session.decoder().config().n_layers {
+        for layer in 0..session.config().n_layers {
             let at = |site: BlockSite| site.at(layer).to_string();
             let mid = values.get(&at(BlockSite::ResidMid));
             if let Some(read) = mid.or_else(|| values.get(&at(BlockSite::ResidPre))) {

@@ -50,6 +50,10 @@ impl Experiment for H25Gain {
         4 * tokens * (4 * layers * d_model + 2 * heads * d_model + 2 * d_mlp)
     }
 
+    fn takes_recordings(&self) -> bool {
+        true
+    }
+
     fn plan(&self, session: &mut Session, prompts: &PromptSet) -> Result<(), ExperimentError> {
         measure::plan(session, prompts)
     }

@@ -19,6 +19,9 @@
 //! - `ledger.heads.*`, `ledger.neurons.*` for the penultimate and last block:
 //!   2x·(the head's share of A) / |x|², and of the neurons' shares of M the sum
 //!   of the negative and of the positive ones and that of the ten most negative
+//!
+//! Of recorded activations there are no readings with the final norm, no f64
+//! pass, no clamps, no heads and no neurons.
 
 use std::collections::BTreeSet;
 use std::rc::Rc;
@@ -44,7 +47,7 @@ pub(crate) fn runs_in_f64(n_layers: usize, d_model: usize, d_mlp: usize) -> bool
 }
 
 pub(crate) fn plan(session: &mut Session, prompts: &PromptSet) -> Result<(), ExperimentError> {
-    let layers = session.decoder().config().n_layers;
+    let layers = session.config().n_layers;
     if layers < MIN_LAYERS {
         return Err(session.unsuitable(format!(
             "has {layers} layers, and the published gain needs {MIN_LAYERS}"
@@ -60,19 +63,16 @@ pub(crate) fn plan(session: &mut Session, prompts: &PromptSet) -> Result<(), Exp
     let late = [layers - 2, layers - 1];
     let heads = late.map(|l| BlockSite::Result.at(l).to_string());
     let neurons = late.map(|l| BlockSite::MlpPost.at(l).to_string());
-    session.plan(
-        &tokens.pack,
-        &[
-            "blocks.*.hook_resid_pre",
-            "blocks.*.hook_resid_post",
-            "blocks.*.hook_attn_out",
-            "blocks.*.hook_mlp_out",
-            &heads[0],
-            &heads[1],
-            &neurons[0],
-            &neurons[1],
-        ],
-    )
+    let mut sites = vec![
+        "blocks.*.hook_resid_pre",
+        "blocks.*.hook_resid_post",
+        "blocks.*.hook_attn_out",
+        "blocks.*.hook_mlp_out",
+    ];
+    if session.has_model() {
+        sites.extend(heads.iter().chain(&neurons).map(String::as_str));
+    }
+    session.plan(&tokens.pack, &sites)
 }
 
 pub(crate) fn measure(
@@ -84,12 +84,18 @@ pub(crate) fn measure(
     let mut samples = blank_samples(prompts, &tokens);
     let cx = Measuring {
         model: session.model().to_owned(),
-        layers: session.decoder().config().n_layers,
+        layers: session.config().n_layers,
         trace: Rc::clone(&trace),
         prompts,
     };
     cx.gains(session, &mut samples)?;
-    cx.ledger(session, &mut samples)?;
+    cx.ledger(&mut samples)?;
+    if !session.has_model() {
+        return Ok(samples);
+    }
+    for (name, layer) in [("penultimate", cx.layers - 2), ("last", cx.layers - 1)] {
+        cx.heads_and_neurons(session, name, layer, &mut samples)?;
+    }
     cx.rerun_in_f64(session, &tokens, &mut samples)?;
     cx.clamp(session, &tokens, &mut samples)?;
     Ok(samples)
@@ -129,17 +135,26 @@ impl Measuring<'_> {
         Ok((at(BlockSite::ResidPre)?, at(BlockSite::ResidPost)?))
     }
 
-    fn gains(&self, session: &mut Session, samples: &mut [Sample]) -> Result<(), ExperimentError> {
-        let (pre, post) = self.norms(&self.trace)?;
+    /// Norms of the final residual behind the final norm, by prompt.
+    fn final_norms(&self, session: &Session) -> Result<Vec<f64>, ExperimentError> {
         let last = self.layers - 1;
         let last_rows = Tensor::new(self.trace.pack().last_rows(), &candle_core::Device::Cpu)?;
         let final_resid = self.trace.rows(BlockSite::ResidPost.at(last))?;
         let normed = session
-            .decoder()
+            .decoder()?
             .final_norm(&final_resid.index_select(&last_rows, 0)?)?;
-        let normed = Rows::new(&normed)
-            .map_err(|e| self.failed(0, last, e))?
-            .norms();
+        let normed = Rows::new(&normed).map_err(|e| self.failed(0, last, e))?;
+        Ok(normed.norms())
+    }
+
+    fn gains(&self, session: &Session, samples: &mut [Sample]) -> Result<(), ExperimentError> {
+        let (pre, post) = self.norms(&self.trace)?;
+        let last = self.layers - 1;
+        let normed = if session.has_model() {
+            Some(self.final_norms(session)?)
+        } else {
+            None
+        };
         for (i, segment) in self.trace.pack().segments().iter().enumerate() {
             let sample = &mut samples[i];
             let end = segment.end - 1;
@@ -151,8 +166,10 @@ impl Measuring<'_> {
             sample.scalar("gain.as-published", published)?;
             let last_block = gain(post[last][end], post[last - 1][end], last)?;
             sample.scalar("gain.last-block", last_block)?;
-            let with_norm = gain(normed[i], post[last - 1][end], last)?;
-            sample.scalar("gain.with-final-norm", with_norm)?;
+            if let Some(normed) = &normed {
+                let with_norm = gain(normed[i], post[last - 1][end], last)?;
+                sample.scalar("gain.with-final-norm", with_norm)?;
+            }
 
             let mut by_layer = Pooled::default();
             for l in 0..self.layers {
@@ -177,7 +194,7 @@ impl Measuring<'_> {
         Ok(())
     }
 
-    fn ledger(&self, session: &mut Session, samples: &mut [Sample]) -> Result<(), ExperimentError> {
+    fn ledger(&self, samples: &mut [Sample]) -> Result<(), ExperimentError> {
         let rows = |site: BlockSite, l: usize| -> Result<Rows, ExperimentError> {
             Rows::new(self.trace.rows(site.at(l))?).map_err(|e| self.failed(0, l, e))
         };
@@ -220,9 +237,6 @@ impl Measuring<'_> {
                 sample.series(&format!("ledger.{name}-by-layer"), values)?;
             }
         }
-        for (name, l) in [("penultimate", self.layers - 2), ("last", self.layers - 1)] {
-            self.heads_and_neurons(session, name, l, samples)?;
-        }
         Ok(())
     }
 
@@ -234,7 +248,7 @@ impl Measuring<'_> {
         layer: usize,
         samples: &mut [Sample],
     ) -> Result<(), ExperimentError> {
-        let Some(w_out) = session.decoder().mlp_out_weight(layer)? else {
+        let Some(w_out) = session.decoder()?.mlp_out_weight(layer)? else {
             return Err(session.unsuitable(format!("has no block {layer}")));
         };
         for (i, row) in self.trace.pack().last_rows().into_iter().enumerate() {
@@ -284,7 +298,7 @@ impl Measuring<'_> {
         tokens: &Tokenised,
         samples: &mut [Sample],
     ) -> Result<(), ExperimentError> {
-        let config = session.decoder().config();
+        let config = session.config();
         if !runs_in_f64(config.n_layers, config.d_model, config.d_mlp) {
             return Ok(());
         }
@@ -320,7 +334,7 @@ impl Measuring<'_> {
         let last_rows = Tensor::new(tokens.pack.last_rows(), &candle_core::Device::Cpu)?;
         let next_token = |session: &Session, resid: &Tensor| -> Result<Rows, ExperimentError> {
             let logits = session
-                .decoder()
+                .decoder()?
                 .logits(&resid.index_select(&last_rows, 0)?)?;
             Rows::new(&logits).map_err(|e| self.failed(0, self.layers - 1, e))
         };
@@ -335,7 +349,7 @@ impl Measuring<'_> {
                     to_gain_one(self.trace.rows(BlockSite::ResidPre.at(l))?, resid_post(l)?)?;
                 let stage = Stage::From(l + 1..self.layers, &clamped);
                 record_blocks(
-                    session.decoder(),
+                    session.decoder()?,
                     &tokens.pack,
                     stage,
                     &BTreeSet::new(),
@@ -374,7 +388,7 @@ impl Measuring<'_> {
             });
             let stage = Stage::From(l..l + 1, &x);
             let none = BTreeSet::new();
-            let decoder = session.decoder();
+            let decoder = session.decoder()?;
             x = record_blocks(decoder, &tokens.pack, stage, &none, vec![edit])?.1;
         }
         Ok(x)

@@ -93,8 +93,12 @@ pub(crate) fn summarise(
         growth::write(&mut page, m)?;
         let stack = growth::stack(&mut page, m, set)?;
         candidates.push(claims::stack(&m.gains, &stack, &growth::stack_id(&m.gains)));
-        let clamp = clamp::write(&mut page, m, inert, set)?;
-        candidates.push(claims::clamp(&m.gains, &clamp, inert, &clamp::id(m)));
+        candidates.push(if m.recorded() {
+            claims::clamp_of_recording(&m.gains)
+        } else {
+            let clamp = clamp::write(&mut page, m, inert, set)?;
+            claims::clamp(&m.gains, &clamp, inert, &clamp::id(m))
+        });
         answers.push(ledger::write(&mut page, m, set)?);
     }
     judge(&mut page, &spec, candidates)?;
@@ -140,14 +144,15 @@ pub(crate) fn summarise(
 }
 
 /// The models of tests across models: one record a model, since revisions of
-/// one model are not units, and none whose norm is forced.
+/// one model are not units, none whose norm is forced, and no recording, which
+/// may be of a model that is there.
 fn across_measured<'m>(measured: &'m [Measured<'_>]) -> Vec<&'m ModelGains> {
     let mut seen = std::collections::BTreeSet::new();
     // Small models are of a suite that asks the question by itself
     // (crowding-trained).
     let kept = measured
         .iter()
-        .filter(|m| !m.gains.post_norm && !m.gains.small);
+        .filter(|m| !m.gains.post_norm && !m.gains.small && !m.recorded());
     kept.filter(|m| seen.insert(&m.record.key.model))
         .map(|m| &m.gains)
         .collect()

@@ -37,8 +37,8 @@ pub(crate) fn plan(session: &mut Session, prompts: &PromptSet) -> Result<(), Exp
 
 /// The block and the subspace before it that the answer is known to live in.
 fn held(session: &Session) -> Result<(usize, Subspace), ExperimentError> {
-    let config = session.decoder().config();
-    let held = HeldSubspace::read(session.folder(), config.d_model);
+    let config = session.config();
+    let held = HeldSubspace::read(session.folder()?, config.d_model);
     let held = held.map_err(|e| session.unsuitable(e.to_string()))?;
     held.filter(|(block, _)| *block < config.n_layers).ok_or_else(|| {
         session.unsuitable(
@@ -57,7 +57,7 @@ pub(crate) fn measure(
     let trace = session.trace(&tokens.pack)?;
     let mut samples = blank_samples(prompts, &tokens);
     let segments = tokens.pack.segments().to_vec();
-    let layers = session.decoder().config().n_layers;
+    let layers = session.config().n_layers;
 
     let mut found = vec![(0.0, Vec::new()); segments.len()];
     for layer in 0..layers {
@@ -203,7 +203,7 @@ impl Patch {
 
     /// Logit of the partner's answer less that of its own, by ask.
     fn preferences(&self, session: &Session, x: &Tensor) -> Result<Vec<f64>, ExperimentError> {
-        let decoder = session.decoder();
+        let decoder = session.decoder()?;
         let layers = decoder.config().n_layers;
         let x = decoder.run_blocks(&self.pack, self.block..layers, x, &mut NoHooks)?;
         let logits = decoder.logits(&x.index_select(&self.rows(|a| a.row)?, 0)?)?;

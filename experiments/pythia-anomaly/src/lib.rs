@@ -48,6 +48,10 @@ impl Experiment for PythiaAnomaly {
         4 * tokens * (4 * facts.n_layers as u64 * facts.d_model as u64 + facts.vocab as u64)
     }
 
+    fn takes_recordings(&self) -> bool {
+        true
+    }
+
     fn plan(&self, session: &mut Session, prompts: &PromptSet) -> Result<(), ExperimentError> {
         measure::plan(session, prompts)
     }

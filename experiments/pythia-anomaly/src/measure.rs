@@ -13,6 +13,9 @@
 //!   over all prompts' tokens: of the same token, and of different ones
 //! - `surgery.*` see [`crate::surgery`]
 //!
+//! Of recorded activations there is neither surgery nor what a sublayer is fed
+//! behind its norm; a set of which the recording has no prompt is left out.
+//!
 //! The set as a whole (unit "SET.all"): `null-sd.by-layer` standard deviation of
 //! the mean cos(A, M) over all tokens when A is turned by a random rotation.
 
@@ -25,6 +28,7 @@ use assay_geometry::{
 use assay_hook_site::BlockSite;
 use assay_record::{PromptSet, Sample};
 use assay_trace::Trace;
+use candle_core::Tensor;
 
 use crate::surgery;
 
@@ -32,8 +36,16 @@ use crate::surgery;
 const MIN_TOKENS: usize = 3;
 
 pub(crate) fn plan(session: &mut Session, prompts: &PromptSet) -> Result<(), ExperimentError> {
-    for set in prompts.values_of("set") {
-        let set = prompts.with_tag("set", set);
+    let mut sites = vec![
+        "blocks.*.hook_resid_pre",
+        "blocks.*.hook_resid_post",
+        "blocks.*.hook_attn_out",
+        "blocks.*.hook_mlp_out",
+    ];
+    if session.has_model() {
+        sites.push("blocks.*.hook_mlp_in");
+    }
+    for set in held_sets(session, prompts)? {
         let tokens = session.tokenise(&set)?;
         if let Some(i) = tokens.ids.iter().position(|t| t.ids.len() < MIN_TOKENS) {
             return Err(session.unsuitable(format!(
@@ -42,18 +54,20 @@ pub(crate) fn plan(session: &mut Session, prompts: &PromptSet) -> Result<(), Exp
                 tokens.ids[i].ids.len()
             )));
         }
-        session.plan(
-            &tokens.pack,
-            &[
-                "blocks.*.hook_resid_pre",
-                "blocks.*.hook_resid_post",
-                "blocks.*.hook_attn_out",
-                "blocks.*.hook_mlp_in",
-                "blocks.*.hook_mlp_out",
-            ],
-        )?;
+        session.plan(&tokens.pack, &sites)?;
     }
     Ok(())
+}
+
+/// The sets of prompts that can be measured.
+fn held_sets(session: &Session, prompts: &PromptSet) -> Result<Vec<PromptSet>, ExperimentError> {
+    let sets = prompts.values_of("set");
+    let sets = sets.into_iter().map(|name| prompts.with_tag("set", name));
+    let held: Vec<PromptSet> = sets.filter(|set| session.holds(set)).collect();
+    if held.is_empty() && !session.has_model() {
+        return Err(session.unsuitable("has none of this experiment's prompts"));
+    }
+    Ok(held)
 }
 
 pub(crate) fn measure(
@@ -61,13 +75,16 @@ pub(crate) fn measure(
     prompts: &PromptSet,
 ) -> Result<Vec<Sample>, ExperimentError> {
     let mut samples = Vec::new();
-    for name in prompts.values_of("set") {
-        let set = prompts.with_tag("set", name);
+    for set in held_sets(session, prompts)? {
+        let name = set.prompts.first().and_then(|p| p.tags.get("set"));
+        let name = name.cloned().unwrap_or_default();
         let tokens = session.tokenise(&set)?;
         let trace = session.trace(&tokens.pack)?;
         let mut measured = blank_samples(&set, &tokens);
         let null = blocks(session, &set, &tokens, &trace, &mut measured)?;
-        surgery::measure(session, &tokens, &trace, &mut measured)?;
+        if session.has_model() {
+            surgery::measure(session, &tokens, &trace, &mut measured)?;
+        }
         samples.extend(measured);
         let mut all = Sample {
             unit: format!("{name}.all"),
@@ -95,7 +112,7 @@ fn blocks(
     trace: &Trace,
     samples: &mut [Sample],
 ) -> Result<Vec<f64>, ExperimentError> {
-    let n_layers = session.decoder().config().n_layers;
+    let n_layers = session.config().n_layers;
     let model = session.model().to_owned();
     let mut series: Vec<BTreeMap<&'static str, Vec<f64>>> = vec![BTreeMap::new(); samples.len()];
     let mut null = Vec::new();
@@ -119,18 +136,13 @@ fn blocks(
             rows(BlockSite::AttnOut)?,
             rows(BlockSite::MlpOut)?,
         ];
-        let fed = session.decoder().sublayer_inputs(
-            layer,
-            trace.rows(BlockSite::ResidPre.at(layer))?,
-            trace.rows(BlockSite::MlpIn.at(layer))?,
-        )?;
-        let Some([attn_in, mlp_in]) = fed else {
-            return Err(session.unsuitable(format!("has no block {layer}")));
+        let fed = if session.has_model() {
+            let fed = fed(session, trace, layer)?;
+            let [attn, mlp] = fed.map(|f| Rows::new(&f).map_err(|e| failed(0, e)));
+            Some([attn?, mlp?])
+        } else {
+            None
         };
-        let [attn_in, mlp_in] = [
-            Rows::new(&attn_in).map_err(|e| failed(0, e))?,
-            Rows::new(&mlp_in).map_err(|e| failed(0, e))?,
-        ];
         let (all_a, all_m) = (later(&a, tokens, None), later(&m, tokens, None));
         let centres = (
             mean_row(&all_a).map_err(|e| failed(0, e))?,
@@ -150,11 +162,10 @@ fn blocks(
             let removed = removed.map_err(|e| failed(i, e))?;
             values.push(("removed.own.by-layer", removed.own));
             values.push(("removed.other.by-layer", removed.other));
-            values.push((
-                "norm.attn-in.by-layer",
-                mean_norm(&part(&attn_in, tokens, i)),
-            ));
-            values.push(("norm.mlp-in.by-layer", mean_norm(&part(&mlp_in, tokens, i))));
+            if let Some([attn, mlp]) = &fed {
+                values.push(("norm.attn-in.by-layer", mean_norm(&part(attn, tokens, i))));
+                values.push(("norm.mlp-in.by-layer", mean_norm(&part(mlp, tokens, i))));
+            }
             for (name, value) in values {
                 series.entry(name).or_default().push(value);
             }
@@ -167,6 +178,16 @@ fn blocks(
         sample.scalar("tokens", sample.token_ids.len() as f64)?;
     }
     Ok(null)
+}
+
+/// What attention and MLP are fed behind their norms.
+fn fed(session: &Session, trace: &Trace, layer: usize) -> Result<[Tensor; 2], ExperimentError> {
+    let found = session.decoder()?.sublayer_inputs(
+        layer,
+        trace.rows(BlockSite::ResidPre.at(layer))?,
+        trace.rows(BlockSite::MlpIn.at(layer))?,
+    )?;
+    found.ok_or_else(|| session.unsuitable(format!("has no block {layer}")))
 }
 
 /// The rows of a prompt.

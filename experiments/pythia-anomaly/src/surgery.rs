@@ -26,7 +26,7 @@ pub(crate) const ALPHAS: [f64; 5] = [0.0, 0.25, 0.5, 0.75, 1.0];
 /// Does a change of wiring mean what it says? Where the norms stand after the
 /// sums, the MLP's input is the normed sum itself.
 pub(crate) fn applies(session: &Session) -> bool {
-    session.decoder().config().norm_place != NormPlace::Post
+    session.config().norm_place != NormPlace::Post
 }
 
 pub(crate) fn measure(
@@ -38,8 +38,8 @@ pub(crate) fn measure(
     if !applies(session) {
         return Ok(());
     }
-    let n_layers = session.decoder().config().n_layers;
-    let native = match observe(session.decoder(), n_layers - 1)?.mlp_reads {
+    let n_layers = session.config().n_layers;
+    let native = match observe(session.decoder()?, n_layers - 1)?.mlp_reads {
         MlpReads::AfterAttention => 1.0,
         MlpReads::SameThroughOwnNorm | MlpReads::SameThroughAttentionsNorm => 0.0,
     };
@@ -94,7 +94,7 @@ fn rewired(
     layer: usize,
     alpha: f64,
 ) -> Result<Wired, ExperimentError> {
-    let n_layers = session.decoder().config().n_layers;
+    let n_layers = session.config().n_layers;
     let x = trace.rows(BlockSite::ResidPre.at(layer))?;
     let a = trace.rows(BlockSite::AttnOut.at(layer))?;
     let fed = (x + (a * alpha)?)?;
@@ -102,7 +102,7 @@ fn rewired(
     let post = BlockSite::ResidPost.at(layer);
     let stage = Stage::From(layer..n_layers, x);
     let (seen, resid) = record_blocks(
-        session.decoder(),
+        session.decoder()?,
         &tokens.pack,
         stage,
         &BTreeSet::from([post]),
@@ -145,7 +145,7 @@ fn losses(
         }
     }
     let rows = Tensor::new(rows, resid.device())?;
-    let logits = session.decoder().logits(&resid.index_select(&rows, 0)?)?;
+    let logits = session.decoder()?.logits(&resid.index_select(&rows, 0)?)?;
     let n = targets.len();
     let targets = Tensor::from_vec(targets, (n, 1), logits.device())?;
     let max = logits.max_keepdim(D::Minus1)?;

@@ -175,7 +175,7 @@ impl<'a> Measuring<'a> {
     fn new(session: &Session, texts: &'a Texts, trace: Rc<Trace>) -> Self {
         Self {
             model: session.model().to_owned(),
-            layers: session.decoder().config().n_layers,
+            layers: session.config().n_layers,
             texts,
             trace,
         }

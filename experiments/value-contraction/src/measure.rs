@@ -35,7 +35,7 @@ use crate::values::{Layers, Layout, Spread, WINDOW, published_view, rebuilding_e
 pub(crate) type Spreads = Vec<Vec<Spread>>;
 
 pub(crate) fn plan(session: &mut Session, prompts: &PromptSet) -> Result<(), ExperimentError> {
-    let n_layers = session.decoder().config().n_layers;
+    let n_layers = session.config().n_layers;
     Layers::of(n_layers).map_err(|reason| session.unsuitable(reason))?;
     let matched = prompts.with_tag("set", MATCHED);
     if matched.prompts.is_empty() {
@@ -75,7 +75,7 @@ pub(crate) fn measure(
     seed: u64,
     prompts: &PromptSet,
 ) -> Result<Vec<Sample>, ExperimentError> {
-    let config = session.decoder().config();
+    let config = session.config();
     let (n_layers, n_heads) = (config.n_layers, config.n_heads);
     let layers = Layers::of(n_layers).map_err(|reason| session.unsuitable(reason))?;
     let mut samples = Vec::new();
@@ -157,7 +157,7 @@ fn observe(
     names: &[&str],
     keep: &BTreeSet<HookSite>,
 ) -> Result<(Spreads, Trace), ExperimentError> {
-    let config = session.decoder().config();
+    let config = session.config();
     let (n_layers, n_heads) = (config.n_layers, config.n_heads);
     let model = session.model().to_owned();
     let seen = RefCell::new(vec![Vec::new(); pack.segments().len()]);

@@ -94,10 +94,10 @@ pub(crate) fn measure(
     let ids: Vec<Vec<u32>> = targets.iter().map(|i| tokens.ids[*i].ids.clone()).collect();
     let pack = Pack::new(&ids)?;
 
-    let n_layers = session.decoder().config().n_layers;
+    let n_layers = session.config().n_layers;
     let last = BlockSite::ResidPost.at(n_layers - 1);
     let next = |session: &Session, rows: &Tensor| -> Result<Rows, ExperimentError> {
-        let logits = session.decoder().logits(rows)?;
+        let logits = session.decoder()?.logits(rows)?;
         Rows::new(&logits).map_err(|e| session.unsuitable(e.to_string()))
     };
     let last_rows = |prompts: &[usize]| -> Result<Tensor, ExperimentError> {
@@ -197,7 +197,7 @@ fn downstream_base(
     layers: Layers,
     targets: &[usize],
 ) -> Result<Vec<f64>, ExperimentError> {
-    let n_heads = session.decoder().config().n_heads;
+    let n_heads = session.config().n_heads;
     (targets.iter())
         .map(|i| {
             let v = trace.prompt(BlockSite::V.at(layers.early), *i)?;
@@ -216,7 +216,7 @@ fn run_on(
     x: &Tensor,
     patched: &Tensor,
 ) -> Result<(Tensor, Vec<Vec<f64>>), ExperimentError> {
-    let config = session.decoder().config();
+    let config = session.config();
     let (n_layers, n_heads) = (config.n_layers, config.n_heads);
     let behind = RefCell::new(vec![Vec::new(); pack.segments().len()]);
     let mut edits = vec![Edit::new(
@@ -236,7 +236,7 @@ fn run_on(
     }
     let stage = Stage::From(layer..n_layers, x);
     let none = BTreeSet::new();
-    let (_, resid) = record_blocks(session.decoder(), pack, stage, &none, edits)?;
+    let (_, resid) = record_blocks(session.decoder()?, pack, stage, &none, edits)?;
     Ok((resid, behind.into_inner()))
 }
 

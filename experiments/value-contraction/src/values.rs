@@ -100,7 +100,7 @@ pub(crate) enum Layout {
 
 impl Layout {
     pub(crate) fn of(session: &Session) -> Self {
-        match session.decoder().config().architecture {
+        match session.config().architecture {
             Architecture::GptNeoX | Architecture::Bloom => Self::HeadMajor,
             Architecture::Gpt2 => Self::Thirds,
             _ => Self::Separate,

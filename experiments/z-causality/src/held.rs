@@ -29,9 +29,9 @@ pub(crate) fn measure(
     partners: &[Option<usize>],
     (samples, model): (&mut [Sample], &mut Sample),
 ) -> Result<(), ExperimentError> {
-    let config = session.decoder().config();
+    let config = session.config();
     let (d, layers) = (config.d_model, config.n_layers);
-    let held = HeldSubspace::read(session.folder(), d);
+    let held = HeldSubspace::read(session.folder()?, d);
     let Some((block, held)) = held.map_err(|e| session.unsuitable(e.to_string()))? else {
         return Ok(());
     };

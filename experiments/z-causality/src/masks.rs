@@ -37,7 +37,7 @@ impl Shape {
     /// The layer rule, and k in {20, 50} beside the same fractions of d_model,
     /// as far as the keys read that many dimensions (E13).
     pub(crate) fn of(session: &Session) -> Result<Self, ExperimentError> {
-        let config = session.decoder().config();
+        let config = session.config();
         let n_layers = config.n_layers;
         if n_layers < 3 {
             return Err(session.unsuitable(format!(
@@ -110,15 +110,15 @@ fn readers(decoder: &Decoder, session: &Session, layer: usize) -> Result<Readers
 impl Masks {
     /// Factorizes the query-key products of every layer.
     pub(crate) fn of(session: &mut Session) -> Result<Self, ExperimentError> {
-        let n_layers = session.decoder().config().n_layers;
+        let n_layers = session.config().n_layers;
         let mut layers = Vec::with_capacity(n_layers);
         for layer in 0..n_layers {
             session.progress("z-causality: masks", layer as u64, n_layers as u64);
-            let r = readers(session.decoder(), session, layer)?;
+            let r = readers(session.decoder()?, session, layer)?;
             let factors = QueryKey {
                 q: matrix(&r.q)?,
                 k: matrix(&r.k)?,
-                d_head: session.decoder().config().d_head,
+                d_head: session.config().d_head,
             };
             let masks = factors.factorize().map_err(|e| failed(session, layer, e))?;
             layers.push(masks);
@@ -195,7 +195,7 @@ impl Masks {
         let mut by_block = Vec::with_capacity(masks.len());
         for (layer, mask) in masks.iter().enumerate() {
             session.progress("z-causality: gates", layer as u64, shape.n_layers as u64);
-            let gate = matrix(&readers(session.decoder(), session, layer)?.gate)?;
+            let gate = matrix(&readers(session.decoder()?, session, layer)?.gate)?;
             // Only the product with itself matters: |W P|² = tr(B WᵀW Bᵀ).
             let value = avoidance(&gate, mask).map_err(|e| failed(session, layer, e))?;
             by_block.push(value);
@@ -224,8 +224,8 @@ impl Masks {
         k: usize,
         published: &Subspace,
     ) -> Result<[f64; 2], ExperimentError> {
-        let r = readers(session.decoder(), session, layer)?;
-        let config = session.decoder().config();
+        let r = readers(session.decoder()?, session, layer)?;
+        let config = session.config();
         let (n_heads, d_head) = (config.n_heads, config.d_head);
         let columns = |m: &Tensor| -> Result<DMatrix<f64>, ExperimentError> {
             matrix(&m.broadcast_mul(&r.attn_gain)?)
@@ -266,12 +266,12 @@ impl Masks {
         session: &mut Session,
         from: usize,
     ) -> Result<Subspace, ExperimentError> {
-        let n_layers = session.decoder().config().n_layers;
-        let d = session.decoder().config().d_model;
+        let n_layers = session.config().n_layers;
+        let d = session.config().d_model;
         let mut total = DMatrix::zeros(d, d);
         for layer in from..n_layers {
             session.progress("z-causality: readers", layer as u64, n_layers as u64);
-            let r = readers(session.decoder(), session, layer)?;
+            let r = readers(session.decoder()?, session, layer)?;
             let attn = [&r.q, &r.k, &r.v].map(|w| (w, &r.attn_gain));
             let mlp = [&r.gate, &r.up].map(|w| (w, &r.mlp_gain));
             for (w, gain) in attn.into_iter().chain(mlp) {

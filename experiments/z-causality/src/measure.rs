@@ -84,7 +84,7 @@ const SET: &str = "problems";
 
 pub(crate) fn plan(session: &mut Session, prompts: &PromptSet) -> Result<(), ExperimentError> {
     let shape = Shape::of(session)?;
-    if session.decoder().readers(shape.l1)?.is_none() {
+    if session.decoder()?.readers(shape.l1)?.is_none() {
         return Err(session.unsuitable(
             "fuses its queries and keys or has norms with a bias, and masks of Z are defined for models that do neither",
         ));
@@ -225,7 +225,7 @@ fn model_sample(shape: &Shape, streams: &Streams) -> Result<Sample, ExperimentEr
 
 /// How a model of the project's own was trained.
 fn training(session: &Session, model: &mut Sample) -> Result<(), ExperimentError> {
-    let trained = Trained::read(session.folder());
+    let trained = Trained::read(session.folder()?);
     let Some(trained) = trained.map_err(|e| session.unsuitable(e.to_string()))? else {
         return Ok(());
     };

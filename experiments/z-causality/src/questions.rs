@@ -141,7 +141,7 @@ impl Questions {
         session: &mut Session,
         layers: &[usize],
     ) -> Result<BTreeMap<usize, Tensor>, ExperimentError> {
-        let n_layers = session.decoder().config().n_layers;
+        let n_layers = session.config().n_layers;
         let site = |layer: usize| {
             if layer == n_layers {
                 BlockSite::ResidPost.at(n_layers - 1)
@@ -164,7 +164,7 @@ impl Questions {
         layer: usize,
         x: &Tensor,
     ) -> Result<Reading, ExperimentError> {
-        let decoder = session.decoder();
+        let decoder = session.decoder()?;
         let n_layers = decoder.config().n_layers;
         let x = decoder.run_blocks(&self.pack, layer..n_layers, x, &mut NoHooks)?;
         let rows = Tensor::new(self.rows.as_slice(), x.device())?;

@@ -76,7 +76,7 @@ pub(crate) fn measure(
             going: Vec::new(),
             pack: None,
         };
-        let out = greedy_with(session.decoder(), &prompts, (TOKENS, &ends), &mut steering)?;
+        let out = greedy_with(session.decoder()?, &prompts, (TOKENS, &ends), &mut steering)?;
         for ((condition, pair), ids) in texts.iter().zip(out) {
             samples.push(text_sample(
                 session,

@@ -64,12 +64,53 @@ impl Weights {
         }
     }
 
+    /// The whole numbers of a tensor that is stored as I32 or I64, row by row.
+    ///
+    /// # Errors
+    /// No such tensor; another storage type.
+    pub fn integers(&self, name: &str) -> Result<Vec<i64>, CheckpointError> {
+        let shape = self.shape(name).unwrap_or_default();
+        let source = self.source(name, &shape)?;
+        let entry = source.entry;
+        let width = match &entry.encoding {
+            Encoding::Other(stored) if stored == "I32" => 4,
+            Encoding::Other(stored) if stored == "I64" => 8,
+            other => {
+                return Err(CheckpointError::Malformed {
+                    path: self.table.path.clone(),
+                    kind: "list of whole numbers",
+                    reason: format!("tensor {name} is stored as {other}, not as I32 or I64"),
+                });
+            }
+        };
+        // The header's check holds count and width to the file's length.
+        let count: usize = shape.iter().product();
+        let mut bytes = vec![0; count * width];
+        self.table.files[entry.file].read_at(entry.offset, &mut bytes)?;
+        let whole = |b: &[u8]| {
+            let sign = if b.last().is_some_and(|last| *last > 127) {
+                0xff
+            } else {
+                0
+            };
+            let mut wide = [sign; 8];
+            wide[..b.len()].copy_from_slice(b);
+            i64::from_le_bytes(wide)
+        };
+        Ok(bytes.chunks_exact(width).map(whole).collect())
+    }
+
     /// Is there a tensor of this name? As everywhere here, a name is looked
     /// for as it stands and then without its first component, which files
     /// saved from the model without its head lack.
     #[must_use]
     pub fn has(&self, name: &str) -> bool {
         self.find(name).is_some()
+    }
+
+    /// The names in the files, in order.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.table.entries.keys().map(String::as_str)
     }
 
     /// The tensor's shape as transformers has it.

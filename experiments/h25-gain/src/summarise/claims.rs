@@ -8,7 +8,7 @@ use super::models::ModelGains;
 use super::relation::{Partial, Relation, Scale};
 use super::rule::{is_high, model_word, published_rule};
 use super::within::{Within, log_gain_id};
-use assay_experiment::judge::{Candidate, Finding, SMALL, Tested};
+use assay_experiment::judge::{Candidate, Finding, RECORDINGS, SMALL, Tested, of_recording};
 use assay_experiment::page::{Origin, Stat, shown};
 
 /// What the publication says of claims that it never tested.
@@ -206,16 +206,27 @@ pub(crate) fn clamp(model: &ModelGains, test: &Within, smallest: f64, id: &str) 
     of_model("h25.gain-matters", model, NOT_STATED.to_owned(), finding)
 }
 
+/// Recorded activations cannot be clamped.
+pub(crate) fn clamp_of_recording(model: &ModelGains) -> Candidate {
+    of_model(
+        "h25.gain-matters",
+        model,
+        NOT_STATED.to_owned(),
+        of_recording(),
+    )
+}
+
 fn of_model(
     claim: &'static str,
     model: &ModelGains,
     as_published: String,
     finding: Finding,
 ) -> Candidate {
-    let (body, data) = match (model.published, model.small) {
-        (true, _) => ("published", "published"),
-        (false, true) => (SMALL, "measured"),
-        (false, false) => ("measured", "measured"),
+    let (body, data) = match (model.published, model.recorded, model.small) {
+        (true, _, _) => ("published", "published"),
+        (false, true, _) => (RECORDINGS, "recorded"),
+        (false, false, true) => (SMALL, "measured"),
+        (false, false, false) => ("measured", "measured"),
     };
     Candidate {
         claim,

@@ -7,7 +7,7 @@ use assay_stats as stats;
 use super::models::Measured;
 use super::relation::Settings;
 use super::within::{Within, within, write_within};
-use assay_experiment::page::{COUNT, NOISE, PLAIN, Page, must, words};
+use assay_experiment::page::{COUNT, NOISE, PLAIN, Page, RECORDED, must, words};
 
 const MEASURE: &str = "clamp.kl-by-block";
 
@@ -87,10 +87,12 @@ pub(crate) fn table(page: &mut Page, measured: &[Measured<'_>]) {
     ];
     let rows = measured.iter().map(|m| {
         let cell = |id: &&str| {
-            page.cell(
-                &m.gains.id(&format!("clamp.kl.{id}")),
-                "no value on these data",
-            )
+            let reason = if m.recorded() {
+                RECORDED
+            } else {
+                "no value on these data"
+            };
+            page.cell(&m.gains.id(&format!("clamp.kl.{id}")), reason)
         };
         let mut row = vec![words(&m.gains.name)];
         row.extend(ids.iter().map(cell));

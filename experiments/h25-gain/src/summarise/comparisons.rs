@@ -7,7 +7,7 @@ use assay_stats as stats;
 use super::models::{Measured, ModelGains};
 use super::relation::Settings;
 use crate::published::{BlockOutputHooks, Published, SixteenModels};
-use assay_experiment::page::{GAIN, NOISE, Origin, Page, slug};
+use assay_experiment::page::{GAIN, NOISE, Origin, Page, RECORDED, slug};
 
 /// Relative rounding of a published gain: two norms, each rounded to the
 /// eleven significant bits of fp16, so half a unit of the last place twice.
@@ -154,6 +154,10 @@ fn of_sweep(page: &mut Page, p: &ModelGains, looked: &Looked<'_>) -> Result<(), 
             not_run(page, what, published, looked.why_not(&p.name));
             continue;
         };
+        if m.recorded() && !m.has(measure) {
+            not_run(page, what, published, RECORDED.to_owned());
+            continue;
+        }
         let scale = page.summary.numbers.get(&p.id(measure_scale(measure)));
         let pair = Pair {
             what,

@@ -103,12 +103,16 @@ fn e1(
     for m in measured {
         let at = |what: &str| shown(&m.gains.id(&format!("gain.{what}.mean")));
         evidence.push_str(&format!(
-            " Measured on {}: block L-2 {}, block L-1 {}, with the final norm {}.",
+            " Measured on {}: block L-2 {}, block L-1 {}",
             m.gains.name,
             at("as-published"),
             at("last-block"),
-            at("with-final-norm"),
         ));
+        if !m.recorded() {
+            let normed = at("with-final-norm");
+            evidence.push_str(&format!(", with the final norm {normed}"));
+        }
+        evidence.push('.');
     }
     Ok(erratum(
         "E1",

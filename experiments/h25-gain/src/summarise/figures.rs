@@ -232,10 +232,11 @@ pub(crate) fn by_layer(
 
 /// KL of the next token by clamped block.
 pub(crate) fn clamp(page: &mut Page, measured: &[Measured<'_>]) -> Result<(), ExperimentError> {
-    if measured.is_empty() {
+    let clamped = || measured.iter().filter(|m| !m.recorded());
+    if clamped().next().is_none() {
         return Ok(());
     }
-    let curves: Vec<Line> = (measured.iter())
+    let curves: Vec<Line> = clamped()
         .map(|m| {
             // The final norm undoes the clamp of the last block.
             let kl = m.mean_by_layer("clamp.kl-by-block")?;

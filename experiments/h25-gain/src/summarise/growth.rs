@@ -9,7 +9,7 @@ use super::models::{Measured, ModelGains};
 use super::relation::Settings;
 use super::within::{Within, within, write_within};
 use crate::published::SweepModel;
-use assay_experiment::page::{GAIN, NOISE, Page, SHARE, Stat, must, words};
+use assay_experiment::page::{GAIN, NOISE, Page, RECORDED, SHARE, Stat, must, words};
 
 /// A range of blocks: its name in ids, and how many blocks short of L it ends.
 const RANGES: [(&str, usize, &str); 2] = [
@@ -79,6 +79,9 @@ pub(crate) fn write(page: &mut Page, m: &Measured<'_>) -> Result<(), ExperimentE
         ("gain.last-block", "gain of block L-1"),
         ("gain.with-final-norm", "gain with the final norm"),
     ] {
+        if m.recorded() && !m.has(measure) {
+            continue;
+        }
         let values = m.scalars(measure)?;
         for (id, words, value) in [
             ("mean", "mean", stats::mean(&values)),
@@ -229,12 +232,18 @@ fn below_one(gains: &[f64]) -> Vec<f64> {
         .collect()
 }
 
+/// Is a number of what activations alone do not give?
+fn is_of_model(id: &str) -> bool {
+    id.starts_with("gain-f64") || id.starts_with("gain.with-final-norm")
+}
+
 /// The tables of readings and of growth over all models.
 pub(crate) fn tables(page: &mut Page, models: &[&ModelGains]) {
     let row = |page: &Page, m: &ModelGains, ids: &[&str]| -> Vec<Cell> {
         let cell = |id: &&str| {
             let reason = match (m.published, *id) {
                 (true, _) => "not published",
+                (_, id) if m.recorded && is_of_model(id) => RECORDED,
                 (false, id) if id.starts_with("gain-f64") => {
                     "not rerun in f64: the model is above the size limit"
                 }

@@ -16,7 +16,7 @@ use assay_stats as stats;
 use super::models::Measured;
 use super::relation::Settings;
 use super::within::{Within, within, write_within};
-use assay_experiment::page::{COUNT, GAIN, Page, must, words};
+use assay_experiment::page::{COUNT, GAIN, Page, RECORDED, must, words};
 
 /// The terms: ending of the measure, and words.
 pub(crate) const TERMS: [(&str, &str); 5] = [
@@ -101,7 +101,9 @@ pub(crate) fn write(
     let places = places(m)?;
     for ((place, name), layer) in [(PENULTIMATE, m.penultimate()), (LAST, m.last())] {
         terms(page, m, place, name, layer)?;
-        sources(page, m, place, name)?;
+        if !m.recorded() {
+            sources(page, m, place, name)?;
+        }
     }
     places
         .iter()
@@ -277,8 +279,14 @@ pub(crate) fn tables(page: &mut Page, measured: &[Measured<'_>], answers: &[Vec<
     }
     let row = |page: &Page, m: &Measured<'_>, (place, name): (&str, &str), ids: &[&str]| {
         let cell = |id: &&str| {
+            let of_model = id.starts_with("heads.") || id.starts_with("neurons.");
+            let reason = if m.recorded() && of_model {
+                RECORDED
+            } else {
+                "no block, or no interval"
+            };
             let id = m.gains.id(&format!("ledger.{place}.{id}"));
-            page.cell(&id, "no block, or no interval")
+            page.cell(&id, reason)
         };
         let mut cells = vec![words(&m.gains.name), words(name)];
         cells.extend(ids.iter().map(cell));

@@ -17,6 +17,8 @@ pub(crate) struct ModelGains {
     pub(crate) key: String,
     /// Whether the numbers were published and not measured.
     pub(crate) published: bool,
+    /// Whether activations were recorded and there is no model.
+    pub(crate) recorded: bool,
     /// Whether it is one of those small models that are a body of their own.
     pub(crate) small: bool,
     pub(crate) family: String,
@@ -67,6 +69,7 @@ impl ModelGains {
             name: model.model.clone(),
             key: format!("published.{}", slug(&model.model)),
             published: true,
+            recorded: false,
             small: false,
             family: "pythia".to_owned(),
             post_norm: false,
@@ -114,6 +117,7 @@ impl<'a> Measured<'a> {
                 name,
                 key,
                 published: false,
+                recorded: record.key.is_recording(),
                 small: is_small(record),
                 family: record.family.clone(),
                 // The facts say where the norm stands: "LayerNorm, post".
@@ -142,6 +146,11 @@ impl<'a> Measured<'a> {
         measured.gains.mean = mean;
         measured.gains.sd_population = sd;
         Ok(measured)
+    }
+
+    /// Were only activations there?
+    pub(crate) fn recorded(&self) -> bool {
+        self.gains.recorded
     }
 
     /// Block L-2.

@@ -38,6 +38,7 @@ pub(crate) fn write(
     );
     let kinds: Vec<String> = measured
         .iter()
+        .filter(|m| !m.recorded())
         .map(|m| format!("{} is observed to be {}", m.name, m.record.facts.block))
         .collect();
     push(
@@ -53,7 +54,7 @@ pub(crate) fn write(
                 kinds.join("; ")
             }
         ),
-        !measured.is_empty(),
+        !kinds.is_empty(),
     );
     let evidence = contradicted(gains);
     push(
@@ -74,7 +75,7 @@ pub(crate) fn write(
         computed,
     );
     let mut evidence = String::new();
-    for m in measured {
+    for m in measured.iter().filter(|m| !m.recorded()) {
         evidence.push_str(&format!(
             "{}: attention \"contracts\" in {} of layers by the published ratio, and adds less than x in {}; MLP {} and {}. ",
             m.name,
@@ -84,7 +85,7 @@ pub(crate) fn write(
             shown(&m.id("all.mlp-below-x")),
         ));
     }
-    let computed = !measured.is_empty();
+    let computed = !evidence.is_empty();
     push(
         page,
         "E23",

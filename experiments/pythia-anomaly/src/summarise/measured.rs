@@ -106,6 +106,11 @@ impl<'a> Measured<'a> {
             .collect()
     }
 
+    /// Were only activations there?
+    pub(crate) fn recorded(&self) -> bool {
+        self.record.key.is_recording()
+    }
+
     /// Was the block rewired on this model?
     pub(crate) fn rewired(&self) -> bool {
         let mut all = self.prompts.iter();

@@ -2,7 +2,7 @@
 //! model.
 
 use assay_experiment::ExperimentError;
-use assay_experiment::page::{COUNT, GAIN, Page, R, SHARE, must, slug, words};
+use assay_experiment::page::{COUNT, GAIN, Page, R, RECORDED, SHARE, must, slug, words};
 use assay_record::{Cell, Sample};
 use assay_stats as stats;
 
@@ -132,10 +132,13 @@ fn sublayers(
         let (mut contracts, mut below_x) = (0, 0);
         let mut last = 0.0;
         for layer in 0..layers {
+            below_x += usize::from(mean(&format!("ratio.{id}.by-layer"), layer)? < 1.0);
+            if m.recorded() {
+                continue;
+            }
             let gain = mean(&format!("norm.{id}-out.by-layer"), layer)?
                 / mean(&format!("norm.{id}-in.by-layer"), layer)?;
             contracts += usize::from(gain < 1.0);
-            below_x += usize::from(mean(&format!("ratio.{id}.by-layer"), layer)? < 1.0);
             last = gain;
         }
         let what = |what: &str| format!("{what}, {words}, {set} prompts, {}", m.name);
@@ -155,7 +158,9 @@ fn sublayers(
                 SHARE,
             ),
         ];
-        for (id, words, value, style) in numbers {
+        // The published two divide by what a sublayer is fed.
+        let first = if m.recorded() { 2 } else { 0 };
+        for (id, words, value, style) in numbers.into_iter().skip(first) {
             page.put(
                 &m.id(&format!("{set}.{id}")),
                 &what(words),
@@ -238,7 +243,7 @@ pub(crate) fn tables(page: &mut Page, published: &Published, measured: &[Measure
                     "attn-below-x",
                     "mlp-below-x",
                 ]
-                .map(|c| page.cell(&m.id(&format!("{set}.{c}")), "")),
+                .map(|c| page.cell(&m.id(&format!("{set}.{c}")), RECORDED)),
             );
             rows.push(row);
         }

@@ -1,7 +1,7 @@
 //! The claims on one model.
 
 use assay_experiment::ExperimentError;
-use assay_experiment::judge::{Candidate, Finding};
+use assay_experiment::judge::{Candidate, Finding, of_recording};
 use assay_experiment::page::Page;
 use assay_record::Verdict;
 
@@ -85,6 +85,7 @@ pub(crate) fn write(
                 false => tested,
             }
         }
+        false if m.recorded() => of_recording(),
         false => Finding::Settled(
             Verdict::NotApplicable,
             "The norms stand after the sums: there is no such wiring.".to_owned(),
@@ -148,10 +149,12 @@ pub(crate) fn write(
         candidate(claim_wiring, wiring, "not tested".to_owned()),
     ];
     for claim in fits_not {
-        let because = format!(
-            "Its blocks are {}, as observed on changed activations.",
-            m.record.facts.block
-        );
+        let seen = if m.recorded() {
+            "as its config says"
+        } else {
+            "as observed on changed activations"
+        };
+        let because = format!("Its blocks are {}, {seen}.", m.record.facts.block);
         let finding = Finding::Settled(Verdict::NotApplicable, because);
         candidates.push(candidate(claim, finding, "not applicable".to_owned()));
     }

@@ -167,7 +167,7 @@ struct Plain<'a> {
 impl Plain<'_> {
     fn read(&self, session: &Session, resid: &Tensor) -> Result<Outcome, ExperimentError> {
         let logits = session
-            .decoder()
+            .decoder()?
             .logits(&resid.index_select(&self.rows, 0)?)?;
         let first = &self.chosen[0];
         let fail = |e| failed(session.model(), first.texts, first.text, 0, e);
@@ -217,19 +217,19 @@ pub(super) fn measure(
         return Ok(());
     }
     let pack = Pack::new(&ids)?;
-    let layers = session.decoder().config().n_layers;
+    let layers = session.config().n_layers;
     let grid: BTreeSet<usize> = (0..=4).map(|q| q * (layers - 1) / 4).collect();
     let kinds = SITES.map(|s| s.0).into_iter().chain([BlockSite::ResidPre]);
     let sites: BTreeSet<HookSite> = kinds
         .flat_map(|k| (0..layers).map(move |l| k.at(l)))
         .collect();
-    let trace = record(session.decoder(), &pack, &sites, Vec::new())?;
+    let trace = record(session.decoder()?, &pack, &sites, Vec::new())?;
     let rows: Vec<u32> = (pack.segments().iter())
         .flat_map(|s| s.start as u32..s.end as u32 - 1)
         .collect();
     let end = trace.rows(BlockSite::ResidPost.at(layers - 1))?;
     let rows = Tensor::new(rows, &Device::Cpu)?;
-    let logits = session.decoder().logits(&end.index_select(&rows, 0)?)?;
+    let logits = session.decoder()?.logits(&end.index_select(&rows, 0)?)?;
     let fail = |name: &str, e: String| failed(name, chosen[0].texts, chosen[0].text, 0, e);
     let plain = Plain {
         pack: &pack,
@@ -270,11 +270,11 @@ pub(super) fn measure(
                 }
                 let resid = if site == BlockSite::ResidPost {
                     let from = Stage::From(l + 1..layers, &new);
-                    record_blocks(session.decoder(), &pack, from, &none, Vec::new())?.1
+                    record_blocks(session.decoder()?, &pack, from, &none, Vec::new())?.1
                 } else {
                     let edit = Edit::new(site.at(l), move |_, _| Ok(new.clone()));
                     let from = Stage::From(l..layers, trace.rows(BlockSite::ResidPre.at(l))?);
-                    record_blocks(session.decoder(), &pack, from, &none, vec![edit])?.1
+                    record_blocks(session.decoder()?, &pack, from, &none, vec![edit])?.1
                 };
                 by_layer.push(plain.change(session, &resid)?);
             }
@@ -288,7 +288,7 @@ pub(super) fn measure(
     let mut mean: Option<Tensor> = None;
     let mut tokens = 0.0;
     for texts in sets {
-        let x = session.decoder().embed(&texts.tokens.pack, &mut NoHooks)?;
+        let x = session.decoder()?.embed(&texts.tokens.pack, &mut NoHooks)?;
         tokens += x.dim(0)? as f64;
         let sum = x.sum_keepdim(0)?;
         mean = Some(match mean {
@@ -303,7 +303,7 @@ pub(super) fn measure(
             ("subtract", embedded.broadcast_sub(&mean)?),
         ] {
             let from = Stage::From(0..layers, &new);
-            let resid = record_blocks(session.decoder(), &pack, from, &none, Vec::new())?.1;
+            let resid = record_blocks(session.decoder()?, &pack, from, &none, Vec::new())?.1;
             let change = plain.change(session, &resid)?;
             write(&format!("ablation.embedding.{kind}"), vec![change])?;
         }

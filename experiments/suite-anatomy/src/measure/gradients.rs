@@ -51,7 +51,7 @@ fn sites_of(layers: usize, kinds: &[BlockSite]) -> BTreeSet<HookSite> {
 
 /// Is the output of both projections a site?
 fn at_projection(session: &Session) -> bool {
-    session.decoder().config().norm_place != NormPlace::Sandwich
+    session.config().norm_place != NormPlace::Sandwich
 }
 
 pub(super) fn measure(
@@ -62,14 +62,14 @@ pub(super) fn measure(
 ) -> Result<(), ExperimentError> {
     let stage = format!("suite-anatomy: gradients on {}", texts.name);
     session.progress(&stage, 0, 1);
-    let layers = session.decoder().config().n_layers;
+    let layers = session.config().n_layers;
     let chosen = part(texts, PART_TOKENS);
     let pack = Pack::new(&ids_of(texts, &chosen))?;
     let inputs = sites_of(layers, &WEIGHTS.map(|w| w.1));
-    let activations = record(session.decoder(), &pack, &inputs, Vec::new())?;
+    let activations = record(session.decoder()?, &pack, &inputs, Vec::new())?;
     let at = sites_of(layers, &SITES.map(|s| s.0));
     let mut losses = Vec::new();
-    let (_, trace) = gradients(session.decoder(), &pack, &at, &mut |logits| {
+    let (_, trace) = gradients(session.decoder()?, &pack, &at, &mut |logits| {
         let by_text = text_losses(logits, &pack)?;
         losses = by_text.to_dtype(DType::F64)?.to_vec1::<f64>()?;
         by_text.sum_all()
@@ -170,7 +170,7 @@ pub(super) fn published(
     sets: &[Texts],
     model: &mut Sample,
 ) -> Result<(), ExperimentError> {
-    let layers = session.decoder().config().n_layers;
+    let layers = session.config().n_layers;
     let mut ids = Vec::new();
     for texts in sets {
         let short = texts.tokens.ids.iter();
@@ -182,14 +182,14 @@ pub(super) fn published(
     }
     let pack = Pack::new(&ids)?;
     let inputs = sites_of(layers, &WEIGHTS.map(|w| w.1));
-    let activations = record(session.decoder(), &pack, &inputs, Vec::new())?;
+    let activations = record(session.decoder()?, &pack, &inputs, Vec::new())?;
     let outputs = sites_of(layers, &WEIGHTS.map(|w| w.2));
     let positions = median(pack.segments().iter().map(|s| s.len()).collect());
     // Log norms of the gradient of some tokens' sums: [module][layer][text].
     let logs = |session: &Session, rows: Vec<u32>| -> Result<Vec<Vec<Vec<f64>>>, ExperimentError> {
         let rows = Tensor::new(rows, &Device::Cpu)?;
         let sum = &mut |logits: &Tensor| logits.index_select(&rows, 0)?.sum_all();
-        let (_, trace) = gradients(session.decoder(), &pack, &outputs, sum)?;
+        let (_, trace) = gradients(session.decoder()?, &pack, &outputs, sum)?;
         WEIGHTS
             .iter()
             .map(|(_, input, output)| {

@@ -36,7 +36,7 @@ impl Measuring<'_> {
         let rows = Tensor::new(rows, &Device::Cpu)?;
         let read = |session: &Session, layer: usize| -> Result<Outcome, ExperimentError> {
             let resid = self.trace.rows(BlockSite::ResidPost.at(layer))?;
-            let logits = session.decoder().logits(&resid.index_select(&rows, 0)?)?;
+            let logits = session.decoder()?.logits(&resid.index_select(&rows, 0)?)?;
             Outcome::new(&logits).map_err(|e| self.failed(chosen[0], layer, e))
         };
         let last = read(session, self.layers - 1)?;

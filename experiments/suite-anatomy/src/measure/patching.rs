@@ -70,7 +70,7 @@ pub(super) fn measure(
     if pairs.is_empty() {
         return Ok(());
     }
-    let layers = session.decoder().config().n_layers;
+    let layers = session.config().n_layers;
     let packed =
         |side: fn(&Pair) -> Vec<u32>| Pack::new(&pairs.iter().map(side).collect::<Vec<_>>());
     let (clean, corrupt) = (packed(|p| p.clean.clone())?, packed(|p| p.corrupt.clone())?);
@@ -96,7 +96,7 @@ pub(super) fn measure(
         Tensor::new(last, &Device::Cpu)?,
         Tensor::new(ids, &Device::Cpu)?,
     );
-    let (_, slopes) = gradients(session.decoder(), &clean, &sites(&kinds), &mut |logits| {
+    let (_, slopes) = gradients(session.decoder()?, &clean, &sites(&kinds), &mut |logits| {
         let chosen = logits.index_select(&last, 0)?.gather(&ids, 1)?;
         chosen
             .narrow(1, 0, 1)?
@@ -141,11 +141,11 @@ pub(super) fn measure(
             let none = BTreeSet::new();
             let resid = if site == BlockSite::ResidPost {
                 let stage = Stage::From(l + 1..layers, &patched);
-                record_blocks(session.decoder(), &clean, stage, &none, Vec::new())?.1
+                record_blocks(session.decoder()?, &clean, stage, &none, Vec::new())?.1
             } else {
                 let edit = Edit::new(site.at(l), move |_, _| Ok(patched.clone()));
                 let stage = Stage::From(l..layers, from_clean.rows(BlockSite::ResidPre.at(l))?);
-                record_blocks(session.decoder(), &clean, stage, &none, vec![edit])?.1
+                record_blocks(session.decoder()?, &clean, stage, &none, vec![edit])?.1
             };
             let found = metric(session, &clean, &resid, &pairs)?;
             for (i, (found, plain)) in found.iter().zip(&plain).enumerate() {
@@ -169,8 +169,8 @@ fn record_to_end(
     pack: &Pack,
     sites: &BTreeSet<HookSite>,
 ) -> Result<(assay_trace::Trace, Tensor), ExperimentError> {
-    let trace = record(session.decoder(), pack, sites, Vec::new())?;
-    let layers = session.decoder().config().n_layers;
+    let trace = record(session.decoder()?, pack, sites, Vec::new())?;
+    let layers = session.config().n_layers;
     let end = trace.rows(BlockSite::ResidPost.at(layers - 1))?.clone();
     Ok((trace, end))
 }
@@ -183,7 +183,7 @@ fn metric(
     pairs: &[Pair],
 ) -> Result<Vec<f64>, ExperimentError> {
     let last = Tensor::new(pack.last_rows(), &Device::Cpu)?;
-    let logits = session.decoder().logits(&resid.index_select(&last, 0)?)?;
+    let logits = session.decoder()?.logits(&resid.index_select(&last, 0)?)?;
     let ids: Vec<Vec<u32>> = pairs.iter().map(|p| vec![p.answer, p.other]).collect();
     let chosen = logits.gather(&Tensor::new(ids, &Device::Cpu)?, 1)?;
     let chosen: Vec<Vec<f64>> = chosen.to_dtype(DType::F64)?.to_vec2()?;

@@ -31,7 +31,7 @@ impl Measuring<'_> {
         model: &mut Sample,
     ) -> Result<(), ExperimentError> {
         let delimiters = delimiters(session, &self.texts.prompts)?;
-        let heads = session.decoder().config().n_heads;
+        let heads = session.config().n_heads;
         let texts = self.texts.tokens.ids.len();
         let (mut first_map, mut delimiter_map) = (Vec::new(), Vec::new());
         let mut first = vec![Vec::new(); texts];
