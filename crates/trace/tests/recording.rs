@@ -11,7 +11,7 @@ use assay_trace::{Recording, file_of, record};
 use candle_core::{DType, Device, Tensor};
 
 fn case() -> std::path::PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../golden/parity/gpt-neox-parallel")
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../golden/parity/neox-parallel")
 }
 
 const PROMPTS: [(&str, &[u32]); 2] = [("a", &[3, 1, 4]), ("b-2", &[1, 5, 9, 2, 6])];
