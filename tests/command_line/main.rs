@@ -12,6 +12,7 @@ mod experiments;
 mod held;
 mod killed;
 mod prompts;
+mod recording;
 mod reproduce;
 mod reviewer;
 mod trace;
