@@ -52,6 +52,10 @@ impl Experiment for ValueContraction {
         4 * tokens * (4 * facts.d_model as u64 + 6 * d_kv)
     }
 
+    fn takes_recordings(&self) -> bool {
+        true
+    }
+
     fn plan(&self, session: &mut Session, prompts: &PromptSet) -> Result<(), ExperimentError> {
         measure::plan(session, prompts)
     }

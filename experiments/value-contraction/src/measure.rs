@@ -14,6 +14,10 @@
 //! The strongest recursive prompt of each topic also with its tokens shuffled
 //! and with random ones (set "controls"). The model as a whole (unit "model"):
 //! `layers` early, late; `rebuilt.*` error of z rebuilt from either view.
+//!
+//! Of recorded activations there are no controls, no patches and no views; a
+//! set of which the recording lacks a prompt is left out, the matched one is
+//! needed.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -45,6 +49,13 @@ pub(crate) fn plan(session: &mut Session, prompts: &PromptSet) -> Result<(), Exp
     }
     let tokens = session.tokenise(&matched)?;
     bank::check(session, &matched, &tokens)?;
+    if !session.has_model() {
+        for set in held(session, prompts) {
+            let tokens = session.tokenise(&set)?;
+            session.plan(&tokens.pack, &["blocks.*.attn.hook_v"])?;
+        }
+        return Ok(());
+    }
     for (set, tokens) in shared(session, prompts)? {
         if let Some(short) = tokens.ids.iter().position(|t| t.ids.len() < 2) {
             let prompt = &set.prompts[short].id;
@@ -53,6 +64,13 @@ pub(crate) fn plan(session: &mut Session, prompts: &PromptSet) -> Result<(), Exp
         session.plan(&tokens.pack, &["blocks.*.attn.hook_v"])?;
     }
     Ok(())
+}
+
+/// The sets of which a recording has every prompt.
+fn held(session: &Session, prompts: &PromptSet) -> Vec<PromptSet> {
+    let sets = prompts.values_of("set").into_iter();
+    let sets = sets.map(|set| prompts.with_tag("set", set));
+    sets.filter(|set| session.holds(set)).collect()
 }
 
 /// Sets without groups, which other experiments may look at too.
@@ -79,17 +97,16 @@ pub(crate) fn measure(
     let (n_layers, n_heads) = (config.n_layers, config.n_heads);
     let layers = Layers::of(n_layers).map_err(|reason| session.unsuitable(reason))?;
     let mut samples = Vec::new();
-    for (set, tokens) in shared(session, prompts)? {
-        let trace = session.trace(&tokens.pack)?;
-        let mut spreads = vec![Vec::new(); set.prompts.len()];
-        for layer in 0..n_layers {
-            for (i, spreads) in spreads.iter_mut().enumerate() {
-                let v = trace.prompt(BlockSite::V.at(layer), i)?;
-                let measured = spread(&v, n_heads);
-                spreads.push(measured.map_err(|e| failed(session, &set.prompts[i].id, layer, e))?);
-            }
+    if !session.has_model() {
+        for set in held(session, prompts) {
+            let tokens = session.tokenise(&set)?;
+            samples.extend(traced(session, &set, &tokens, layers)?);
         }
-        samples.extend(written(&set, &tokens, &spreads, layers, None)?);
+        samples.push(of_model(layers)?);
+        return Ok(samples);
+    }
+    for (set, tokens) in shared(session, prompts)? {
+        samples.extend(traced(session, &set, &tokens, layers)?);
     }
     for set in prompts.values_of("set") {
         let set = prompts.with_tag("set", set);
@@ -116,6 +133,42 @@ pub(crate) fn measure(
         }
     }
     Ok(samples)
+}
+
+/// Samples of a set from the values of a planned pass.
+fn traced(
+    session: &mut Session,
+    set: &PromptSet,
+    tokens: &Tokenised,
+    layers: Layers,
+) -> Result<Vec<Sample>, ExperimentError> {
+    let trace = session.trace(&tokens.pack)?;
+    let config = session.config();
+    let mut spreads = vec![Vec::new(); set.prompts.len()];
+    for layer in 0..config.n_layers {
+        for (i, spreads) in spreads.iter_mut().enumerate() {
+            let v = trace.prompt(BlockSite::V.at(layer), i)?;
+            let measured = spread(&v, config.n_heads);
+            spreads.push(measured.map_err(|e| failed(session, &set.prompts[i].id, layer, e))?);
+        }
+    }
+    written(set, tokens, &spreads, layers, None)
+}
+
+/// The sample of the model as a whole, with the layers that are compared.
+fn of_model(layers: Layers) -> Result<Sample, ExperimentError> {
+    let mut sample = Sample {
+        unit: Record::MODEL.to_owned(),
+        cluster: String::new(),
+        text: String::new(),
+        token_ids: Vec::new(),
+        special_tokens: 0,
+        tags: BTreeMap::new(),
+        measures: BTreeMap::new(),
+    };
+    let layer = |l: usize| l as f64;
+    sample.series("layers", vec![layer(layers.early), layer(layers.late)])?;
+    Ok(sample)
 }
 
 fn failed(session: &Session, prompt: &str, layer: usize, reason: impl ToString) -> ExperimentError {
@@ -355,20 +408,11 @@ fn model(
         at(BlockSite::Pattern)?,
         at(BlockSite::Z)?,
     );
-    let mut sample = Sample {
-        unit: Record::MODEL.to_owned(),
-        cluster: String::new(),
-        text: set
-            .prompts
-            .first()
-            .map_or_else(String::new, |p| p.text.clone()),
-        token_ids: pack.ids().to_vec(),
-        special_tokens: tokens.ids.first().map_or(0, |t| t.special),
-        tags: BTreeMap::new(),
-        measures: BTreeMap::new(),
-    };
-    let layer = |l: usize| l as f64;
-    sample.series("layers", vec![layer(layers.early), layer(layers.late)])?;
+    let mut sample = of_model(layers)?;
+    let first = set.prompts.first();
+    sample.text = first.map_or_else(String::new, |p| p.text.clone());
+    sample.token_ids = pack.ids().to_vec();
+    sample.special_tokens = tokens.ids.first().map_or(0, |t| t.special);
     sample.scalar("rebuilt.v", rebuilding_error(&pattern, &v, &z)?)?;
     if Layout::of(session) == Layout::HeadMajor {
         let view: Tensor = published_view(&at(BlockSite::Q)?, &at(BlockSite::K)?, &v)?;

@@ -1,7 +1,7 @@
 //! What late values carry from a recursive prompt into a plain one.
 
 use assay_experiment::ExperimentError;
-use assay_experiment::judge::{Candidate, Finding, Tested};
+use assay_experiment::judge::{Candidate, Finding, Tested, of_recording};
 use assay_experiment::page::{GAIN, Page, words};
 use assay_record::{Cell, Sample, Verdict};
 use assay_stats::Interval;
@@ -34,6 +34,13 @@ pub(crate) fn write(
         as_published: said.to_owned(),
         finding,
     };
+    let (moving, specific) = ("transfers R_V", "a wrong layer did as much");
+    if m.recorded() {
+        return Ok(vec![
+            candidate("rv.patch-moves", of_recording(), moving),
+            candidate("rv.patch-specific", of_recording(), specific),
+        ]);
+    }
     let unpatched = of("patch.kl.unpatched")?;
     let (mean, _) = mean_and_error("KL of the unpatched prompt", &unpatched)?;
     let what = format!(
@@ -104,7 +111,7 @@ pub(crate) fn write(
         Ok(tested) => Finding::Tested(tested),
         Err(reason) => settled(reason),
     };
-    let specific = match (worst, missing) {
+    let beyond = match (worst, missing) {
         (Some(tested), None) => {
             let because = format!("The nearest placebo leaves {}", tested.because);
             let id = m.id("patch.specific");
@@ -117,8 +124,8 @@ pub(crate) fn write(
         (_, reason) => settled(reason.unwrap_or_default()),
     };
     Ok(vec![
-        candidate("rv.patch-moves", moves, "transfers R_V"),
-        candidate("rv.patch-specific", specific, "a wrong layer did as much"),
+        candidate("rv.patch-moves", moves, moving),
+        candidate("rv.patch-specific", beyond, specific),
     ])
 }
 
@@ -141,7 +148,7 @@ fn intersected(worst: Option<Tested>, tested: Tested) -> Tested {
 }
 
 pub(crate) fn table(page: &mut Page, measured: &[Measured<'_>]) {
-    for m in measured {
+    for m in measured.iter().filter(|m| !m.recorded()) {
         let rows = ["right"]
             .into_iter()
             .chain(PLACEBOS)

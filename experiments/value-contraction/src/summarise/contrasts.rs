@@ -1,7 +1,7 @@
 //! Recursion against its controls, topic by topic.
 
 use assay_experiment::ExperimentError;
-use assay_experiment::judge::{Candidate, Finding};
+use assay_experiment::judge::{Candidate, Finding, of_recording};
 use assay_experiment::page::{COUNT, Page, SHARE, Stat, Value, words};
 use assay_record::{Cell, ClaimVerdict, ExperimentSpec, Record, Verdict};
 use assay_stats as stats;
@@ -108,6 +108,15 @@ pub(crate) fn write(
         .map(String::as_str)
         .filter(|g| !crate::bank::is_recursive(g));
     let made = ["shuffled-tokens", "random-tokens"].map(|g| ("controls", g));
+    let made = made.into_iter().filter(|_| !m.recorded());
+    if m.recorded() {
+        candidates.push(candidate(
+            m,
+            "rv.more-than-word-salad",
+            of_recording(),
+            NOT_TESTED.to_owned(),
+        ));
+    }
     for (from, group) in single.map(|g| (MATCHED, g)).chain(made) {
         let differences = against(m, (from, &[group]), "rv.a")?;
         let finding = test(page, group, &format!("{log} {group}"), &differences)?;

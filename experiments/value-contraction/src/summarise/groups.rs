@@ -1,7 +1,7 @@
 //! R_V of each group, both sets.
 
 use assay_experiment::ExperimentError;
-use assay_experiment::page::{COUNT, GAIN, PLAIN, Page, R, words};
+use assay_experiment::page::{COUNT, GAIN, PLAIN, Page, R, RECORDED, words};
 use assay_record::{Cell, Sample};
 
 use super::measured::{Measured, REBUILT, mean_and_error};
@@ -130,6 +130,7 @@ pub(crate) fn tables(page: &mut Page, measured: &[Measured<'_>]) {
                 (set, "neighbours"),
             ] {
                 let none = match id {
+                    _ if m.recorded() => RECORDED,
                     "view" => "no fused matrix with such a view",
                     "b" => "too few layers",
                     _ => "made for the matched set only",
@@ -162,7 +163,10 @@ pub(crate) fn tables(page: &mut Page, measured: &[Measured<'_>]) {
     let rows = measured
         .iter()
         .map(|m| {
-            let none = "queries, keys and values are not fused as GPT-NeoX's";
+            let none = match m.recorded() {
+                true => RECORDED,
+                false => "queries, keys and values are not fused as GPT-NeoX's",
+            };
             let cell = |page: &Page, id: &str, none: &str| -> Cell { page.cell(&m.id(id), none) };
             vec![
                 words(m.name.as_str()),
@@ -172,7 +176,7 @@ pub(crate) fn tables(page: &mut Page, measured: &[Measured<'_>]) {
                     "{} of {}",
                     m.record.facts.n_kv_heads, m.record.facts.n_heads
                 )),
-                cell(page, "rebuilt.v", ""),
+                cell(page, "rebuilt.v", none),
                 cell(page, "rebuilt.view", none),
             ]
         })

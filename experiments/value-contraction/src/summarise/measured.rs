@@ -77,6 +77,11 @@ impl<'a> Measured<'a> {
         format!("rv.{}.{rest}", self.key)
     }
 
+    /// Were only activations there?
+    pub(crate) fn recorded(&self) -> bool {
+        self.record.key.is_recording()
+    }
+
     /// The strongest grade of recursion.
     pub(crate) fn strongest(&self) -> &str {
         let found = self.groups.iter().rfind(|g| is_recursive(g));
