@@ -58,6 +58,10 @@ impl Experiment for SuiteAnatomy {
         4 * tokens * layers * (3 * d_model + (heads + 2 * kv) * d_head + heads * 100)
     }
 
+    fn takes_recordings(&self) -> bool {
+        true
+    }
+
     fn plan(&self, session: &mut Session, prompts: &PromptSet) -> Result<(), ExperimentError> {
         measure::plan(session, prompts)
     }

@@ -7,6 +7,10 @@
 //!   `norm.<site>.first`, `.rest` at position 0 and over the others
 //! - `massive.*`, `sink.*`, `lens.*`, `gradient.*`, `ablation.*`, `influence.*`,
 //!   `patch.*`: see the modules
+//!
+//! Of recorded activations there are norms, massive activations, shapes and the
+//! sets' own influence, and sinks where pattern, queries, keys and values were
+//! recorded; sets that the recording lacks and pairs are left out.
 
 mod ablation;
 mod gradients;
@@ -38,10 +42,14 @@ const SITES: [(BlockSite, &str); 3] = [
 ];
 
 /// Sites of the plain pass over a set.
-const PLAIN: [&str; 7] = [
+const PLAIN: [&str; 3] = [
     "blocks.*.hook_resid_post",
     "blocks.*.hook_attn_out",
     "blocks.*.hook_mlp_out",
+];
+
+/// Those that sinks are seen at.
+const ATTENTION: [&str; 4] = [
     "blocks.*.attn.hook_pattern",
     "blocks.*.attn.hook_q",
     "blocks.*.attn.hook_k",
@@ -111,13 +119,40 @@ fn suite(session: &Session, prompts: &PromptSet) -> Result<Suite, ExperimentErro
     Ok(Suite { sets, pairs })
 }
 
+/// The prompts that can be measured: of a recording its sets, without pairs.
+fn usable(session: &Session, prompts: &PromptSet) -> PromptSet {
+    let mut usable = prompts.clone();
+    if !session.has_model() {
+        let whole = |name: &str| {
+            let of = |p: &&Prompt| set_of(p) == name && p.tag("role").is_none();
+            session.holds(&PromptSet {
+                prompts: prompts.prompts.iter().filter(of).cloned().collect(),
+                sha256: prompts.sha256.clone(),
+            })
+        };
+        let keep = |p: &Prompt| p.tag("role").is_none() && whole(set_of(p));
+        usable.prompts.retain(keep);
+    }
+    usable
+}
+
 pub(crate) fn plan(session: &mut Session, prompts: &PromptSet) -> Result<(), ExperimentError> {
+    let prompts = &usable(session, prompts);
+    if prompts.prompts.is_empty() {
+        return Err(session.unsuitable("has none of this experiment's texts"));
+    }
     let suite = suite(session, prompts)?;
     if suite.sets.is_empty() {
         return Err(session.unsuitable("was given pairs only, and norm maps need texts"));
     }
+    let everything = [&PLAIN[..], &ATTENTION].concat();
     for texts in &suite.sets {
-        session.plan(&texts.tokens.pack, &PLAIN)?;
+        let pack = &texts.tokens.pack;
+        match session.plan(pack, &everything) {
+            // A recording may lack what sinks need.
+            Err(_) if !session.has_model() => session.plan(pack, &PLAIN)?,
+            planned => planned?,
+        }
     }
     Ok(())
 }
@@ -126,6 +161,7 @@ pub(crate) fn measure(
     session: &mut Session,
     prompts: &PromptSet,
 ) -> Result<Vec<Sample>, ExperimentError> {
+    let prompts = &usable(session, prompts);
     let suite = suite(session, prompts)?;
     let mut samples = blank_samples(prompts, &session.tokenise(prompts)?);
     let mut model = model_sample();
@@ -136,14 +172,23 @@ pub(crate) fn measure(
         let cx = Measuring::new(session, texts, trace);
         cx.norms(&mut samples, &mut model)?;
         cx.massive(&mut samples)?;
-        cx.sinks(session, &mut samples, &mut model)?;
+        if cx.has_attention() {
+            cx.sinks(session, &mut samples, &mut model)?;
+        }
+        shape.add(&cx)?;
+        if !session.has_model() {
+            continue;
+        }
         cx.lens(session, &mut samples, &mut model)?;
         means.add(&cx)?;
-        shape.add(&cx)?;
         drop(cx);
         gradients::measure(session, texts, &mut samples, &mut model)?;
     }
     shape.finish(session.model(), &suite.sets, &mut samples, &mut model)?;
+    if !session.has_model() {
+        samples.push(model);
+        return Ok(samples);
+    }
     gradients::published(session, &suite.sets, &mut model)?;
     ablation::measure(session, &suite.sets, &means, &mut samples, &mut model)?;
     patching::measure(session, &suite.pairs, &mut samples, &mut model)?;
@@ -179,6 +224,12 @@ impl<'a> Measuring<'a> {
             texts,
             trace,
         }
+    }
+
+    /// Was what sinks are seen at recorded?
+    fn has_attention(&self) -> bool {
+        let pattern = BlockSite::Pattern.at(0);
+        self.trace.sites().any(|site| site == pattern)
     }
 
     fn failed(&self, text: usize, layer: usize, reason: impl ToString) -> ExperimentError {

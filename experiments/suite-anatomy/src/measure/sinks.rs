@@ -151,8 +151,12 @@ impl Measuring<'_> {
     }
 }
 
-/// Ids that stand for a delimiter alone.
+/// Ids that stand for a delimiter alone; of a recording none are known.
 fn delimiters(session: &Session, prompts: &PromptSet) -> Result<BTreeSet<u32>, ExperimentError> {
+    // Recorded ids are known by no text of their own.
+    if !session.has_model() {
+        return Ok(BTreeSet::new());
+    }
     // Behind a letter, as in a text: some tokenizers put a space before a first word.
     let of = |text: String| PromptSet {
         prompts: vec![Prompt {

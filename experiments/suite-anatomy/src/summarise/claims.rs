@@ -1,7 +1,7 @@
 //! The note's words about its heat maps, as statistics over texts.
 
 use assay_experiment::ExperimentError;
-use assay_experiment::judge::{Candidate, Finding, Tested};
+use assay_experiment::judge::{Candidate, Finding, Tested, of_recording};
 use assay_experiment::page::{COUNT, GAIN, P, PLAIN, Page, shown, words};
 use assay_record::{Sample, Verdict};
 use assay_stats as stats;
@@ -220,7 +220,9 @@ pub(crate) fn of_model(
             continue;
         }
         let units = m.units(stat.measure, |s| (stat.value)(m, s))?;
-        let finding = if units.is_empty() {
+        let finding = if units.is_empty() && m.record.key.is_recording() {
+            of_recording()
+        } else if units.is_empty() {
             Finding::Settled(Verdict::NotApplicable, format!("{}.", stat.absent))
         } else {
             test(page, m, stat, &units, alpha)?
