@@ -105,3 +105,72 @@ fn what_needs_the_model_is_refused() {
         &["is a recording of activations, and z-causality needs the model itself"],
     );
 }
+
+/// The experiments with prompts of their own, on a model that the project
+/// brings: what they take from a recording is what they take from the model.
+#[test]
+fn every_experiment_of_activations_reads_recordings() {
+    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..");
+    let bench = Bench::new();
+    let model = root.join("organisms/crowding/parallel-L4-H8-s1");
+    let model = model.to_str().unwrap();
+    let attention = ["blocks.*.attn.hook_*"];
+    let cases: [(&str, &str, &[&str], &[&str]); 2] = [
+        (
+            "value-contraction",
+            "bank",
+            &attention,
+            &["rv.", "pr-", "tokens"],
+        ),
+        (
+            "suite-anatomy",
+            "texts",
+            &[SITES[1], SITES[2], SITES[3], attention[0]],
+            &["norm.", "massive.", "sink.first"],
+        ),
+    ];
+    for (experiment, prompts, sites, same) in cases {
+        let file = root.join(format!("experiments/{experiment}/prompts/{prompts}.jsonl"));
+        let folder = bench.path("models").join(prompts);
+        let (file, folder) = (file.to_str().unwrap(), folder.to_str().unwrap());
+        let mut arguments = vec!["trace", model, "--prompts", file, "--out", folder];
+        for site in sites {
+            arguments.extend(["--sites", site]);
+        }
+        run(bench.xtask(&arguments)).check(0, &["written: "]);
+        let both = format!("{model},{folder}");
+        let arguments = ["run", experiment, "--models", &both, "--store", prompts];
+        // Golden values of the model's training are not of this run.
+        let ended = run(bench.xtask(&arguments));
+        assert_ne!(ended.code, Some(2), "{}", ended.text);
+        let records = bench.path(prompts).join("records").join(experiment);
+        let records: Vec<serde_json::Value> = (std::fs::read_dir(records).unwrap())
+            .map(|e| std::fs::read_to_string(e.unwrap().path()).unwrap())
+            .map(|text| serde_json::from_str(&text).unwrap())
+            .collect();
+        let of = |revision: &str| {
+            let is = |r: &&serde_json::Value| r["record"]["key"]["revision"] == revision;
+            records.iter().find(is).unwrap()["record"]["samples"]
+                .as_array()
+                .unwrap()
+        };
+        let mut compared = 0;
+        for part in of("recording").iter().filter(|s| s["unit"] != "model") {
+            let whole = of("local")
+                .iter()
+                .find(|s| s["unit"] == part["unit"])
+                .unwrap();
+            for (name, value) in part["measures"].as_object().unwrap() {
+                if same.iter().any(|prefix| name.starts_with(prefix)) {
+                    assert_eq!(
+                        &whole["measures"][name], value,
+                        "{name} of {}",
+                        part["unit"]
+                    );
+                    compared += 1;
+                }
+            }
+        }
+        assert!(compared > 300, "{experiment}: {compared}");
+    }
+}
