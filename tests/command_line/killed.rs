@@ -83,9 +83,9 @@ fn between_and_after_the_records() {
 #[test]
 fn while_the_report_is_written() {
     check_kills(&[
-        ("summary", 1, 0),
-        ("summary", 1, 50),
-        ("summary", 1, 150),
+        ("report: drawing figures", 1, 0),
+        ("report: drawing figures", 1, 50),
+        ("report: drawing figures", 1, 150),
         ("report.pdf is not written", 1, 0),
     ]);
 }
