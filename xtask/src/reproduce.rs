@@ -189,7 +189,7 @@ impl Run<'_> {
                     "at": unix_seconds(),
                     "host": hostname(),
                     "commit": commit(),
-                    "command": std::env::args().skip(1).collect::<Vec<_>>(),
+                    "command": command(std::env::args().skip(1)),
                     "threads": std::thread::available_parallelism().map_or(0, usize::from),
                     "model": name,
                     "records": made,
@@ -396,6 +396,22 @@ fn results(manifest: &Manifest, findings: &[assay_golden::Finding]) -> serde_jso
     })
 }
 
+/// The command as it was given, without where its results lie on this machine.
+fn command(arguments: impl Iterator<Item = String>) -> Vec<String> {
+    let mut kept = Vec::new();
+    let mut arguments = arguments;
+    while let Some(argument) = arguments.next() {
+        match argument.as_str() {
+            "--store" | "--out" => {
+                arguments.next();
+            }
+            other if other.starts_with("--store=") || other.starts_with("--out=") => {}
+            _ => kept.push(argument),
+        }
+    }
+    kept
+}
+
 fn unix_seconds() -> u64 {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     now.map_or(0, |d| d.as_secs())
@@ -421,5 +437,24 @@ pub(crate) fn commit() -> String {
         (Some(head), Some(changes)) if changes.is_empty() => head,
         (Some(head), _) => format!("{head}+"),
         _ => "not a git checkout".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::command;
+
+    #[test]
+    fn the_log_says_what_was_asked_and_not_where_it_lies() {
+        let given = [
+            "reproduce",
+            "--all",
+            "--store",
+            "/a/b",
+            "--out=/c",
+            "--offline",
+        ];
+        let kept = command(given.into_iter().map(str::to_owned));
+        assert_eq!(kept, ["reproduce", "--all", "--offline"]);
     }
 }
