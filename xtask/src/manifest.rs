@@ -58,7 +58,7 @@ impl Manifest {
         let path = path(store);
         let text = std::fs::read_to_string(&path).with_context(|| {
             format!(
-                "failed to read {}: run cargo xtask reproduce --all first",
+                "failed to read {}: run cargo xtask reproduce --all first, or look at a finished run with --store golden/run.zip",
                 path.display()
             )
         })?;
