@@ -2,7 +2,7 @@
 
 use assay_experiment::ExperimentError;
 use assay_experiment::judge::{Candidate, Finding};
-use assay_experiment::page::{GAIN, Origin, Page, SHARE, Style, shown, slug, words};
+use assay_experiment::page::{GAIN, Origin, Page, RECORDED, SHARE, Style, shown, slug, words};
 use assay_record::{Agreement, Cell, Comparison, NotRun, Verdict};
 use assay_stats as stats;
 
@@ -403,6 +403,7 @@ pub(crate) fn compare(
             note: match (here, reason) {
                 (None, Some(n)) => n.reason.clone(),
                 (None, None) => format!("{model} was not asked for in this run"),
+                (Some(m), _) if same_prompts && m.recorded() => RECORDED.to_owned(),
                 (Some(_), _) if same_prompts => String::new(),
                 (Some(_), _) => "The publication used other prompts.".to_owned(),
             },
