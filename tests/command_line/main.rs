@@ -9,6 +9,7 @@ mod browser;
 mod damaged;
 mod disk;
 mod experiments;
+mod faults;
 mod held;
 mod killed;
 mod prompts;
