@@ -7,6 +7,7 @@
 
 mod canonical;
 mod claims;
+mod computing;
 mod error;
 mod fingerprint;
 mod key;
@@ -18,6 +19,7 @@ pub mod wire;
 
 pub use canonical::{canonical_json, sha256_hex};
 pub use claims::{ClaimEntry, ClaimsFile, ExperimentClaims};
+pub use computing::{ComputeDevice, ComputeType};
 pub use error::RecordError;
 pub use fingerprint::{NUMERIC_CRATES, numeric_fingerprint};
 pub use key::{RECORDING, RecordKey, SWITCHES, switches_in_force};

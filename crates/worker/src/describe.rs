@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use assay_checkpoint::Checkpoint;
 use assay_decoder::Residency;
+use assay_record::ComputeType;
 use assay_record::wire::Event;
 use assay_trace::Recording;
 use candle_core::{DType, Device, Tensor};
@@ -12,7 +13,12 @@ use crate::{emit, experiments, facts, hold};
 
 /// Says what a model is and what the experiments `asked` (every one if none
 /// is) need of it, without reading its weights.
-pub(crate) fn describe(model: &Path, limit: Option<u64>, asked: &[String]) -> anyhow::Result<()> {
+pub(crate) fn describe(
+    model: &Path,
+    dtype: Option<ComputeType>,
+    limit: Option<u64>,
+    asked: &[String],
+) -> anyhow::Result<()> {
     if Recording::is_in(model) {
         let recording = Recording::open(model)?;
         return emit(&Event::Described {
@@ -48,7 +54,7 @@ pub(crate) fn describe(model: &Path, limit: Option<u64>, asked: &[String]) -> an
         activations = activations.max(kept);
         seconds.insert(name.to_owned(), flop / rate);
     }
-    let (residency, memory) = hold::choose(&checkpoint.config, (extra, activations), limit)?;
+    let (residency, memory) = hold::choose(&checkpoint.config, dtype, (extra, activations), limit)?;
     emit(&Event::Described {
         facts,
         memory,

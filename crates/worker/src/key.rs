@@ -1,13 +1,32 @@
 use assay_record::wire::RunRequest;
 use assay_record::{RECORDING, RecordKey, sha256_hex, switches_in_force};
 use assay_source::Digests;
+use candle_core::Device;
 
 use crate::experiments::Declared;
+use crate::gpu;
 
-/// The key of one experiment on the requested model.
-pub(crate) fn key(request: &RunRequest, declared: &Declared) -> RecordKey {
+/// The key of one experiment on the requested model, computed on `device`.
+pub(crate) fn key(
+    request: &RunRequest,
+    declared: &Declared,
+    device: &Device,
+) -> anyhow::Result<RecordKey> {
     let digests = digests(request);
-    RecordKey {
+    let mut switches = switches_in_force();
+    let device_class = match device.is_cpu() {
+        true => cpu_class().to_owned(),
+        false => {
+            let mut facts = gpu::facts(device)?;
+            switches.append(&mut facts.switches);
+            facts.class
+        }
+    };
+    let dtype = match request.hold.dtype {
+        Some(dtype) => dtype.name().to_owned(),
+        None => declared.spec.dtype.clone(),
+    };
+    Ok(RecordKey {
         experiment: declared.experiment.name().to_owned(),
         spec_version: declared.spec.version,
         spec_sha256: sha256_hex(declared.experiment.spec_text().as_bytes()),
@@ -17,11 +36,11 @@ pub(crate) fn key(request: &RunRequest, declared: &Declared) -> RecordKey {
         weights_sha256: digests.weights,
         tokenizer_sha256: digests.tokenizer,
         prompts_sha256: declared.prompts.sha256.clone(),
-        dtype: declared.spec.dtype.clone(),
-        device_class: device_class().to_owned(),
+        dtype,
+        device_class,
         setting: setting(request, declared),
-        switches: switches_in_force(),
-    }
+        switches,
+    })
 }
 
 /// The revision of a recording of a model's activations.
@@ -59,8 +78,9 @@ fn digests(request: &RunRequest) -> Digests {
     Digests::of(&files)
 }
 
-/// Device and widest instruction set that candle's matmul picks by itself.
-fn device_class() -> &'static str {
+/// The processor and the widest instruction set that candle's matmul picks by
+/// itself.
+fn cpu_class() -> &'static str {
     #[cfg(target_arch = "x86_64")]
     {
         if std::arch::is_x86_feature_detected!("avx512f") {

@@ -9,6 +9,7 @@ mod depends;
 mod describe;
 mod experiments;
 mod facts;
+mod gpu;
 mod hold;
 mod key;
 mod run;
@@ -22,6 +23,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use assay_record::wire::{Event, in_one_line};
+use assay_record::{ComputeDevice, ComputeType};
 use clap::{Parser, Subcommand};
 
 use crate::trace::Asked;
@@ -44,9 +46,17 @@ enum Command {
         /// Bytes of memory that it may take; as many as there are if left out.
         #[arg(long)]
         memory: Option<u64>,
+        /// What is computed in; what experiments declare if left out.
+        #[arg(long)]
+        dtype: Option<ComputeType>,
         /// The experiments that it is meant for; every one if left out.
         #[arg(long, value_delimiter = ',')]
         experiments: Vec<String>,
+    },
+    /// Say what a GPU is and how much of its memory is free.
+    Gpu {
+        /// Its number.
+        number: usize,
     },
     /// Run experiments on one model; the request is read from standard input.
     Run,
@@ -92,6 +102,12 @@ enum Command {
         /// left out.
         #[arg(long)]
         memory: Option<u64>,
+        /// Where it computes.
+        #[arg(long, default_value_t = ComputeDevice::Cpu)]
+        device: ComputeDevice,
+        /// What it computes in; f32 if left out.
+        #[arg(long)]
+        dtype: Option<ComputeType>,
     },
 }
 
@@ -102,8 +118,10 @@ fn main() -> ExitCode {
         Command::Describe {
             model,
             memory,
+            dtype,
             experiments,
-        } => describe::describe(&model, memory, &experiments),
+        } => describe::describe(&model, dtype, memory, &experiments),
+        Command::Gpu { number } => gpu::tell(number),
         Command::Run => request().and_then(|text| run::run(&text)),
         Command::Suite { suite } => train::list(&suite),
         Command::Train { suite, name, work } => train::train(&suite, &name, &work),
@@ -117,13 +135,15 @@ fn main() -> ExitCode {
             sites,
             out,
             memory,
+            device,
+            dtype,
         } => {
             let asked = match (&prompts, &prompt) {
                 (Some(file), _) => Asked::File(file),
                 (None, Some(text)) => Asked::Text(text),
                 (None, None) => Asked::Ids(ids),
             };
-            trace::trace(&model, asked, &sites, &out, memory)
+            trace::trace(&model, asked, &sites, &out, memory, (device, dtype))
         }
     };
     match result {

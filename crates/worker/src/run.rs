@@ -8,9 +8,10 @@ use assay_experiment::Session;
 use assay_record::wire::{Event, RunRequest};
 use assay_record::{ModelFacts, Record, RecordError, RecordKey, Store};
 use assay_trace::Recording;
+use candle_core::Device;
 
 use crate::experiments::{self, Declared};
-use crate::{emit, facts, hold, key};
+use crate::{emit, facts, gpu, hold, key};
 
 /// Runs the requested experiments on the requested model, those that the
 /// store lacks.
@@ -19,10 +20,14 @@ pub(crate) fn run(text: &str) -> anyhow::Result<()> {
     let store = Store::open(&request.store)?;
     let _lock = store.lock(&format!("{}@{}", request.model, request.revision))?;
     let recorded = Recording::is_in(&location(&request)?);
+    if !request.hold.device.is_cpu() {
+        gpu::prepare();
+    }
+    let device = hold::device(request.hold)?;
     let mut missing = Vec::new();
     for name in &request.experiments {
         let declared = experiments::find_with(name, request.prompts.as_ref())?;
-        let mut key = key::key(&request, &declared);
+        let mut key = key::key(&request, &declared, &device)?;
         if recorded {
             key.revision = key::of_recording(&key.revision);
         }
@@ -39,7 +44,7 @@ pub(crate) fn run(text: &str) -> anyhow::Result<()> {
     if missing.is_empty() {
         return Ok(());
     }
-    measure(&request, &store, missing)
+    measure(&request, &device, &store, missing)
 }
 
 /// Id of the record of a key, if the store has it whole. A damaged record is
@@ -73,6 +78,7 @@ fn is_damage(error: &RecordError) -> bool {
 
 fn measure(
     request: &RunRequest,
+    device: &Device,
     store: &Store,
     missing: Vec<(Declared, RecordKey)>,
 ) -> anyhow::Result<()> {
@@ -95,7 +101,7 @@ fn measure(
     }
     let checkpoint = Checkpoint::open(&location)?;
     let tell = &mut |done: usize, total: usize| progress("loading", done as u64, total as u64);
-    let placement = hold::placement(request.hold);
+    let placement = hold::placement(request.hold, device)?;
     let decoder = Decoder::load_with(&checkpoint, &placement, tell)?;
     let facts = facts::facts(&checkpoint, &decoder)?;
     let held = (&checkpoint, placement);
