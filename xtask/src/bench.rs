@@ -54,7 +54,7 @@ pub(crate) fn bench(options: &Options) -> anyhow::Result<Ending> {
         let mut command = Command::new(python);
         command.current_dir(workspace::root());
         command.arg(PathBuf::from("benches").join(script));
-        command.arg(target().join("debug/examples").join(program));
+        command.arg(workspace::target().join("debug/examples").join(program));
         println!("\n{script}\n");
         finish(command, script)?;
     }
@@ -65,11 +65,6 @@ fn cargo() -> Command {
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo.current_dir(workspace::root());
     cargo
-}
-
-fn target() -> PathBuf {
-    let set = std::env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
-    set.unwrap_or_else(|| workspace::root().join("target"))
 }
 
 fn finish(mut command: Command, what: &str) -> anyhow::Result<Ending> {

@@ -7,6 +7,7 @@ mod bench;
 mod checklist;
 mod claims;
 mod completions;
+mod computing;
 mod diff;
 mod doctor;
 mod explain;
@@ -23,6 +24,7 @@ mod run;
 mod say;
 mod sbom;
 mod stats;
+mod sweep;
 mod tidy;
 mod trace;
 mod train;
@@ -35,6 +37,8 @@ use std::process::ExitCode;
 
 use assay_record::wire::in_one_line;
 use clap::{Args, Parser, Subcommand};
+
+use crate::sweep::task;
 
 /// How a command ended.
 pub(crate) enum Ending {
@@ -100,6 +104,12 @@ enum Command {
     Train(train::Options),
     /// Write the activations of one prompt as safetensors.
     Trace(trace::Options),
+    /// Compute one task of a sweep that was submitted to a cluster.
+    #[command(hide = true)]
+    Unit(task::UnitOptions),
+    /// Write the report of a sweep that was submitted to a cluster.
+    #[command(hide = true)]
+    Collect(task::CollectOptions),
 }
 
 /// Where records lie.
@@ -127,6 +137,15 @@ pub(crate) struct Holding {
     /// kept apart.
     #[arg(long)]
     pub(crate) full: bool,
+    #[command(flatten)]
+    pub(crate) computing: computing::Computing,
+}
+
+impl Holding {
+    /// Is an accelerator asked for?
+    pub(crate) fn needs_gpu(&self) -> bool {
+        !self.computing.device.is_cpu()
+    }
 }
 
 fn main() -> ExitCode {
@@ -155,6 +174,8 @@ fn main() -> ExitCode {
         Command::Doctor => doctor::doctor(),
         Command::Train(options) => train::train(&options),
         Command::Trace(options) => trace::trace(&options),
+        Command::Unit(options) => task::unit(&options),
+        Command::Collect(options) => task::collect(&options),
     };
     match result {
         Ok(Ending::Held) => ExitCode::SUCCESS,

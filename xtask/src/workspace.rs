@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use anyhow::{Context, bail};
-use assay_record::{ExperimentSpec, Store, UnitLock};
+use assay_record::{ExperimentSpec, Store, UnitClaim};
 use assay_source::{Lock, ModelCache, Registry};
 
 use crate::Place;
@@ -63,10 +64,14 @@ impl Place {
             .unwrap_or_else(|| root().join(".assay").join("store"))
     }
 
-    /// Holds the store for one run: two at once would take each other's
-    /// list and summaries for their own.
-    pub(crate) fn hold(&self) -> anyhow::Result<UnitLock> {
-        Ok(Store::open(&self.folder())?.lock("last-run")?)
+    /// Holds the list of the last run and its summaries, after others have
+    /// let them go: two at once would take each other's for their own.
+    pub(crate) fn hold(&self, patience: Duration) -> anyhow::Result<UnitClaim> {
+        let store = Store::open(&self.folder())?.with_patience(patience);
+        let claim = store.wait_for("last-run", &mut |holder| {
+            say!("waiting: {holder} writes the results of its run");
+        })?;
+        Ok(claim)
     }
 
     /// Folder of the summaries of the last run.
@@ -94,6 +99,35 @@ pub(crate) fn metadata(arguments: &[&str]) -> anyhow::Result<serde_json::Value> 
 /// A program of the workspace, built if need be. `ASSAY_BIN` names a folder of
 /// built programs to take instead.
 pub(crate) fn program(package: &str) -> anyhow::Result<PathBuf> {
+    build(package, &[])
+}
+
+/// The worker for GPUs, in a target folder of its own: with the cuda feature
+/// libraries have other features than without.
+pub(crate) fn gpu_worker() -> anyhow::Result<PathBuf> {
+    if std::env::var_os("ASSAY_BIN").is_none() {
+        let compiler = Command::new("nvcc").arg("--version").output();
+        if !compiler.is_ok_and(|o| o.status.success()) {
+            bail!(
+                "NVIDIA's compiler is not on the PATH (README, GPU: eval \"$(.ci/cuda-toolkit DIR)\")"
+            );
+        }
+        say!("the worker for GPUs takes about ten minutes to build the first time");
+    }
+    let folder = target().join("cuda").display().to_string();
+    build(
+        "assay-worker",
+        &["--features", "cuda", "--target-dir", &folder],
+    )
+}
+
+/// The folder that cargo builds into.
+pub(crate) fn target() -> PathBuf {
+    let set = std::env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
+    set.unwrap_or_else(|| root().join("target"))
+}
+
+fn build(package: &str, options: &[&str]) -> anyhow::Result<PathBuf> {
     if let Some(folder) = std::env::var_os("ASSAY_BIN") {
         let path = Path::new(&folder).join(package);
         if !path.exists() {
@@ -109,6 +143,7 @@ pub(crate) fn program(package: &str) -> anyhow::Result<PathBuf> {
     let output = Command::new(cargo)
         .current_dir(root())
         .args(["build", "--quiet", "--package", package])
+        .args(options)
         .args(["--message-format", "json-render-diagnostics"])
         .stderr(Stdio::inherit())
         .output()

@@ -18,7 +18,6 @@ pub(crate) struct Facts {
 
 /// Says what GPU there is.
 pub(crate) fn tell(number: usize) -> anyhow::Result<()> {
-    prepare();
     let device = device(number)?;
     let facts = facts(&device)?;
     emit(&Event::Gpu {
@@ -35,28 +34,30 @@ const NAME: &str = "cuda.device";
 /// in TF32, and two workspaces of cuBLAS, with which its results are the same
 /// from run to run.
 #[cfg(feature = "cuda")]
-const SWITCHES: [(&str, &str); 2] = [
+pub(crate) const SWITCHES: &[(&str, &str)] = &[
     ("NVIDIA_TF32_OVERRIDE", "0"),
     ("CUBLAS_WORKSPACE_CONFIG", ":4096:8"),
 ];
 
+/// A worker for the CPU tells them nothing.
+#[cfg(not(feature = "cuda"))]
+pub(crate) const SWITCHES: &[(&str, &str)] = &[];
+
 /// Sets the switches. To be called before the libraries begin and before this
 /// process has a second thread.
-#[cfg(feature = "cuda")]
 pub(crate) fn prepare() {
     for (name, value) in SWITCHES {
         // SAFETY: the process has one thread, which reads no variable meanwhile.
         unsafe { std::env::set_var(name, value) };
     }
-    // The tensor library's own switches, as they stand by default.
-    candle_core::cuda::set_gemm_reduced_precision_f32(false);
-    candle_core::cuda::set_gemm_reduced_precision_f16(false);
-    candle_core::cuda::set_gemm_reduced_precision_bf16(false);
+    #[cfg(feature = "cuda")]
+    {
+        // The tensor library's own switches, as they stand by default.
+        candle_core::cuda::set_gemm_reduced_precision_f32(false);
+        candle_core::cuda::set_gemm_reduced_precision_f16(false);
+        candle_core::cuda::set_gemm_reduced_precision_bf16(false);
+    }
 }
-
-/// Without a GPU there is nothing to set.
-#[cfg(not(feature = "cuda"))]
-pub(crate) fn prepare() {}
 
 /// The GPU of this number.
 #[cfg(feature = "cuda")]

@@ -1,50 +1,69 @@
-use assay_record::wire::RunRequest;
+use std::collections::BTreeMap;
+
+use assay_record::wire::{Hold, RunRequest};
 use assay_record::{RECORDING, RecordKey, sha256_hex, switches_in_force};
 use assay_source::Digests;
-use candle_core::Device;
 
 use crate::experiments::Declared;
-use crate::gpu;
+use crate::{gpu, hold};
 
-/// The key of one experiment on the requested model, computed on `device`.
+/// What a model computes on, as a record's key has it.
+pub(crate) struct Computes {
+    class: String,
+    switches: BTreeMap<String, String>,
+}
+
+impl Computes {
+    /// On the device that a request names.
+    pub(crate) fn on(hold: Hold) -> anyhow::Result<Self> {
+        let mut switches = switches_in_force();
+        if hold.device.is_cpu() {
+            // What this program set for a GPU says nothing of the CPU.
+            switches.retain(|name, _| !gpu::SWITCHES.iter().any(|(ours, _)| ours == name));
+            let class = cpu_class().to_owned();
+            return Ok(Self { class, switches });
+        }
+        let mut facts = gpu::facts(&hold::device(hold)?)?;
+        switches.append(&mut facts.switches);
+        let class = facts.class;
+        Ok(Self { class, switches })
+    }
+}
+
+/// The key of one experiment on the requested model, or on a recording of its
+/// activations.
 pub(crate) fn key(
     request: &RunRequest,
     declared: &Declared,
-    device: &Device,
-) -> anyhow::Result<RecordKey> {
+    recorded: bool,
+    computes: &Computes,
+) -> RecordKey {
     let digests = digests(request);
-    let mut switches = switches_in_force();
-    let device_class = match device.is_cpu() {
-        true => cpu_class().to_owned(),
-        false => {
-            let mut facts = gpu::facts(device)?;
-            switches.append(&mut facts.switches);
-            facts.class
-        }
+    let revision = if recorded {
+        of_recording(&request.revision)
+    } else {
+        request.revision.clone()
     };
-    let dtype = match request.hold.dtype {
-        Some(dtype) => dtype.name().to_owned(),
-        None => declared.spec.dtype.clone(),
-    };
-    Ok(RecordKey {
+    let dtype = request.hold.dtype.map(|t| t.name().to_owned());
+    RecordKey {
         experiment: declared.experiment.name().to_owned(),
         spec_version: declared.spec.version,
         spec_sha256: sha256_hex(declared.experiment.spec_text().as_bytes()),
         fingerprint: declared.fingerprint.to_owned(),
         model: request.model.clone(),
-        revision: request.revision.clone(),
+        revision,
         weights_sha256: digests.weights,
         tokenizer_sha256: digests.tokenizer,
         prompts_sha256: declared.prompts.sha256.clone(),
-        dtype,
-        device_class,
+        dtype: dtype.unwrap_or_else(|| declared.spec.dtype.clone()),
+        device_class: computes.class.clone(),
         setting: setting(request, declared),
-        switches,
-    })
+        switches: computes.switches.clone(),
+    }
 }
 
 /// The revision of a recording of a model's activations.
-pub(crate) fn of_recording(revision: &str) -> String {
+fn of_recording(revision: &str) -> String {
     match revision {
         "local" => RECORDING.to_owned(),
         // The folder names a checkpoint.

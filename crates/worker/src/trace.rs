@@ -9,7 +9,7 @@ use assay_record::wire::{Event, Hold, OwnPrompts};
 use assay_record::{ComputeDevice, ComputeType, Prompt, PromptFormat};
 use assay_trace::{file_of, record, select_sites};
 
-use crate::{emit, gpu, hold};
+use crate::{emit, hold};
 
 /// What is put to the model.
 pub(crate) enum Asked<'a> {
@@ -30,9 +30,6 @@ pub(crate) fn trace(
     computing: (ComputeDevice, Option<ComputeType>),
 ) -> anyhow::Result<()> {
     let (device, dtype) = computing;
-    if !device.is_cpu() {
-        gpu::prepare();
-    }
     let checkpoint = Checkpoint::open(model)?;
     let tell = &mut |done: usize, total: usize| {
         let _ = emit(&Event::Progress {
