@@ -106,19 +106,28 @@ pub(crate) fn program(package: &str) -> anyhow::Result<PathBuf> {
 /// libraries have other features than without.
 pub(crate) fn gpu_worker() -> anyhow::Result<PathBuf> {
     if std::env::var_os("ASSAY_BIN").is_none() {
-        let compiler = Command::new("nvcc").arg("--version").output();
-        if !compiler.is_ok_and(|o| o.status.success()) {
-            bail!(
-                "NVIDIA's compiler is not on the PATH (README, GPU: eval \"$(.ci/cuda-toolkit DIR)\")"
-            );
-        }
-        say!("the worker for GPUs takes about ten minutes to build the first time");
+        gpu_compiler()?;
+        say!("a build for GPUs takes about ten minutes the first time");
     }
-    let folder = target().join("cuda").display().to_string();
+    let folder = gpu_target().display().to_string();
     build(
         "assay-worker",
         &["--features", "cuda", "--target-dir", &folder],
     )
+}
+
+/// The folder that programs for GPUs are built into.
+pub(crate) fn gpu_target() -> PathBuf {
+    target().join("cuda")
+}
+
+/// Is NVIDIA's compiler there?
+pub(crate) fn gpu_compiler() -> anyhow::Result<()> {
+    let compiler = Command::new("nvcc").arg("--version").output();
+    if !compiler.is_ok_and(|o| o.status.success()) {
+        bail!("NVIDIA's compiler is not on the PATH: eval \"$(.ci/cuda-toolkit DIR)\" first");
+    }
+    Ok(())
 }
 
 /// The folder that cargo builds into.

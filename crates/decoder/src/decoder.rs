@@ -318,7 +318,7 @@ impl Decoder {
     /// whatever a hook says.
     pub fn forward(&self, pack: &Pack, hooks: &mut dyn Hooks) -> Result<(), DecoderError> {
         let x = self.embedded(pack, hooks)?;
-        let x = self.run(pack, 0..self.config.n_layers, &x, hooks, None)?;
+        let x = self.run_uncached(pack, 0..self.config.n_layers, &x, hooks)?;
         self.finish(pack, &x, hooks)
     }
 
@@ -366,12 +366,22 @@ impl Decoder {
         x: &Tensor,
         hooks: &mut dyn Hooks,
     ) -> Result<Tensor, DecoderError> {
+        self.out(&self.run_uncached(pack, range, x, hooks)?)
+    }
+
+    fn run_uncached(
+        &self,
+        pack: &Pack,
+        range: Range<usize>,
+        x: &Tensor,
+        hooks: &mut dyn Hooks,
+    ) -> Result<Tensor, DecoderError> {
         if pack.past().iter().any(|p| *p > 0) {
             return Err(DecoderError::Cache {
                 reason: "is needed for a pack that continues prompts".to_owned(),
             });
         }
-        self.out(&self.run(pack, range, x, hooks, None)?)
+        self.run(pack, range, x, hooks, None)
     }
 
     /// One decoding step: takes the tokens of `pack`, which continue those in
