@@ -10,6 +10,7 @@ mod damaged;
 mod device;
 mod disk;
 mod experiments;
+mod faults;
 mod held;
 mod killed;
 mod prompts;
