@@ -5,18 +5,21 @@
 use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt;
 
-use assay_record::Record;
+use assay_record::{Record, Store};
 use assay_testkit::TinyModel;
 
 use crate::bench::{Bench, check_same, files, run, three_layers};
 
-/// The one record of a store.
+/// The records of h25-gain in a store.
 fn records(bench: &Bench, store: &str) -> Vec<Record> {
-    let files = files(&bench.path(store).join("records"));
-    let records = files.iter().filter(|(name, _)| name.ends_with(".json"));
-    records
-        .map(|(_, bytes)| serde_json::from_slice(bytes).unwrap())
-        .collect()
+    let folder = bench.path(store);
+    let all = std::fs::read_dir(folder.join("records/h25-gain")).unwrap();
+    let ids = all.filter_map(|entry| {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        name.strip_suffix(".json").map(str::to_owned)
+    });
+    let store = Store::open(&folder).unwrap();
+    ids.map(|id| store.read("h25-gain", &id).unwrap()).collect()
 }
 
 #[test]
@@ -64,6 +67,8 @@ fn types_are_kept_apart_and_near() {
         let mut command = bench.reproduce_to(&models, "store", "out");
         command.args(["--dtype", dtype]);
         run(command).check(0, &["h25-gain measured"]);
+        let report = std::fs::read_to_string(bench.path("out/report.md")).unwrap();
+        assert!(report.contains(&format!("Computed in {dtype}.")), "{dtype}");
     }
     // What experiments declare is f32, so asking for it makes no other record.
     let again = bench.reproduce_to(&models, "store", "out");
