@@ -15,7 +15,7 @@ mod error;
 mod expected;
 mod reference;
 
-pub use compare::{Difference, Finding, bounds, within};
+pub use compare::{Computed, Difference, Finding, bounds, within};
 pub use error::GoldenError;
 pub use expected::{Expected, compare_summary, update_summary};
 pub use reference::{Reference, compare_record};

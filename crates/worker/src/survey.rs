@@ -7,12 +7,13 @@ use anyhow::Context;
 use assay_record::wire::{
     Event, ModelFile, OwnPrompts, RunRequest, Survey, SurveyRequest, Work, in_one_line,
 };
-use assay_record::{RecordError, RecordKey, Store};
+use assay_record::{ComputeDevice, RecordError, RecordKey, Store};
 use assay_trace::Recording;
 use rayon::prelude::*;
 
 use crate::describe::{describe, matmul_rate};
 use crate::experiments::{self, Declared};
+use crate::key::Computes;
 use crate::run::location;
 use crate::{emit, key};
 
@@ -27,8 +28,15 @@ pub(crate) fn survey(text: &str) -> anyhow::Result<()> {
             all.read(name, unit.prompts.as_ref())?;
         }
     }
+    let mut computes = HashMap::new();
+    for unit in &request.units {
+        if let Entry::Vacant(place) = computes.entry(unit.hold.device) {
+            place.insert(Computes::on(unit.hold)?);
+        }
+    }
     let all = Knowledge {
         all,
+        computes,
         limit: request.memory,
         rate: matmul_rate()?,
         described: Mutex::new(HashMap::new()),
@@ -72,6 +80,7 @@ impl Experiments {
 /// What serves all units of a survey.
 struct Knowledge {
     all: Experiments,
+    computes: HashMap<ComputeDevice, Computes>,
     limit: Option<u64>,
     /// This machine's.
     rate: f64,
@@ -92,7 +101,8 @@ impl Knowledge {
         let mut missing = Vec::new();
         for name in &unit.experiments {
             let declared = self.all.get(name, unit.prompts.as_ref())?;
-            let key = key::key(unit, declared, recorded);
+            let computes = &self.computes[&unit.hold.device];
+            let key = key::key(unit, declared, recorded, computes);
             match present(&store, &key)? {
                 Present::Whole(record) => {
                     survey.present.insert(name.clone(), record);
@@ -127,7 +137,7 @@ impl Knowledge {
         if let Some(work) = known().get(&shape) {
             return Ok(work.clone());
         }
-        let work = describe(location, self.limit, missing, self.rate)?;
+        let work = describe(location, (unit.hold.dtype, self.limit), missing, self.rate)?;
         known().insert(shape, work.clone());
         Ok(work)
     }
