@@ -1,4 +1,4 @@
-use assay_record::Tolerance;
+use assay_record::{Tolerance, Verdict};
 
 /// Bounds of a tolerance class as (absolute, relative).
 ///
@@ -61,6 +61,15 @@ pub enum Difference {
         /// Id.
         name: String,
     },
+    /// Another audited verdict, or none.
+    Verdict {
+        /// Claim and data.
+        name: String,
+        /// From the golden file.
+        expected: Verdict,
+        /// From the run.
+        actual: Option<Verdict>,
+    },
 }
 
 impl std::fmt::Display for Difference {
@@ -86,6 +95,17 @@ impl std::fmt::Display for Difference {
                 f,
                 "{name}: found and not expected; accept it with cargo xtask golden --update"
             ),
+            Difference::Verdict {
+                name,
+                expected,
+                actual,
+            } => {
+                write!(f, "verdict {expected} of {name}: expected and ")?;
+                match actual {
+                    Some(actual) => write!(f, "found {actual}"),
+                    None => write!(f, "not found"),
+                }
+            }
         }
     }
 }

@@ -5,6 +5,7 @@ use assay_record::{Number, Summary, Tolerance, Verdict, write_atomically};
 use serde::{Deserialize, Serialize};
 
 use crate::compare::{Difference, Finding, within};
+use crate::drift::Spread;
 use crate::error::GoldenError;
 
 /// A file of expected numbers and verdicts.
@@ -36,7 +37,46 @@ pub struct ExpectedNumber {
 /// # Errors
 /// A golden file that cannot be read.
 pub fn compare_summary(summary: &Summary, golden: &Path) -> Result<Vec<Finding>, GoldenError> {
-    let mut findings = Vec::new();
+    let sides = both_sides(summary, golden)?.into_iter();
+    let findings = sides.map(|(scope, found, expected)| Finding {
+        scope: format!("{}/{scope}", summary.experiment),
+        compared: expected.numbers.len() + expected.verdicts.len(),
+        differences: differences(&found, &expected),
+    });
+    Ok(findings.collect())
+}
+
+/// How far the numbers of a summary lie from the golden ones, by class, and how
+/// many verdicts have a golden one.
+///
+/// # Errors
+/// A golden file that cannot be read.
+pub fn drift_of_summary(
+    summary: &Summary,
+    golden: &Path,
+) -> Result<(BTreeMap<Tolerance, Spread>, usize), GoldenError> {
+    let mut classes: BTreeMap<Tolerance, Spread> = BTreeMap::new();
+    let mut verdicts = 0;
+    for (_, found, expected) in both_sides(summary, golden)? {
+        for (id, e) in &expected.numbers {
+            if let Some(f) = found.numbers.get(id) {
+                let spread = classes.entry(e.tolerance).or_default();
+                spread.add(e.value, f.value, || id.clone());
+            }
+        }
+        let has_one = |key: &&String| expected.verdicts.contains_key(*key);
+        verdicts += found.verdicts.keys().filter(has_one).count();
+    }
+    Ok((classes, verdicts))
+}
+
+/// Scope by scope what a summary says and what its golden file expects, where
+/// there is one that applies.
+fn both_sides(
+    summary: &Summary,
+    golden: &Path,
+) -> Result<Vec<(String, Expected, Expected)>, GoldenError> {
+    let mut sides = Vec::new();
     for (scope, found) in by_scope(summary) {
         let path = file(golden, &summary.experiment, &scope);
         if !path.exists() {
@@ -51,16 +91,11 @@ pub fn compare_summary(summary: &Summary, golden: &Path) -> Result<Vec<Finding>,
                 path: path.clone(),
                 reason: e.to_string(),
             })?;
-        if expected.models != found.models {
-            continue;
+        if expected.models == found.models {
+            sides.push((scope, found, expected));
         }
-        findings.push(Finding {
-            scope: format!("{}/{scope}", summary.experiment),
-            compared: expected.numbers.len() + expected.verdicts.len(),
-            differences: differences(&found, &expected),
-        });
     }
-    Ok(findings)
+    Ok(sides)
 }
 
 /// Writes the golden files of a summary, and says which.
@@ -158,14 +193,13 @@ fn differences(found: &Expected, expected: &Expected) -> Vec<Difference> {
         .filter(|id| !expected.numbers.contains_key(*id));
     differences.extend(new.map(|id| Difference::New { name: id.clone() }));
     for (key, e) in &expected.verdicts {
-        match found.verdicts.get(key) {
-            Some(f) if f == e => {}
-            Some(f) => differences.push(Difference::Gone {
-                name: format!("verdict {e} of {key} (found {f})"),
-            }),
-            None => differences.push(Difference::Gone {
-                name: format!("verdict {e} of {key}"),
-            }),
+        let f = found.verdicts.get(key);
+        if f != Some(e) {
+            differences.push(Difference::Verdict {
+                name: key.clone(),
+                expected: *e,
+                actual: f.copied(),
+            });
         }
     }
     differences

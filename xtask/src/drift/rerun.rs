@@ -1,0 +1,235 @@
+//! One variation: the set is measured into a store of its own, compared with
+//! the reference record by record, and its summaries with the golden ones.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use anyhow::{Context, bail};
+use assay_golden::{
+    Difference, Finding, Ran, RecordDrift, compare_record, compare_summary, drift_of_summary,
+};
+use assay_record::wire::{Event, Hold, ModelFile, RunRequest, SummariseRequest};
+use assay_record::{Record, Store, Summary};
+
+use super::set::Unit;
+use super::variations::Program;
+use crate::bars::Bar;
+use crate::manifest::Manifest;
+use crate::{worker, workspace};
+
+/// (experiment, model) -> record.
+pub(super) type Records = BTreeMap<(String, String), Record>;
+
+/// What the reruns are compared with.
+pub(super) struct Reference {
+    pub(super) store: Store,
+    pub(super) manifest: Manifest,
+}
+
+impl Reference {
+    /// The reference's record of a model.
+    fn record(&self, experiment: &str, model: &str) -> anyhow::Result<Option<Record>> {
+        let outcomes = self.manifest.experiments.get(experiment);
+        let mut measured = outcomes.into_iter().flat_map(|o| &o.measured);
+        match measured.find(|m| m.model == model) {
+            Some(m) => Ok(Some(self.store.read(experiment, &m.record)?)),
+            None => Ok(None),
+        }
+    }
+
+    /// Device class of its first record.
+    pub(super) fn device_class(&self) -> anyhow::Result<Option<String>> {
+        let mut all = (self.manifest.experiments.iter())
+            .flat_map(|(e, o)| o.measured.iter().map(move |m| (e, m)));
+        match all.next() {
+            Some((experiment, m)) => {
+                let record = self.store.read(experiment, &m.record)?;
+                Ok(Some(record.key.device_class))
+            }
+            None => Ok(None),
+        }
+    }
+
+    /// Place of a model in the reference's order, which is the registry's.
+    fn place(&self, experiment: &str, model: &str) -> usize {
+        let outcomes = self.manifest.experiments.get(experiment);
+        let measured = outcomes.map_or(&[][..], |o| &o.measured);
+        let at = measured.iter().position(|m| m.model == model);
+        at.unwrap_or(measured.len())
+    }
+}
+
+/// Measures the units with a program into a store.
+pub(super) fn measure(
+    units: &[Unit],
+    program: &Program,
+    name: &str,
+    folder: &Path,
+) -> anyhow::Result<(Records, Vec<String>)> {
+    let store = Store::open(folder)?;
+    let mut records = Records::new();
+    let mut refused = Vec::new();
+    let mut bar = Bar::new(name);
+    for (done, unit) in (0..).zip(units) {
+        let label = &unit.candidate.label;
+        bar.steps_of("models", label, done, units.len() as u64);
+        let request = request(unit, folder)?;
+        talk(program, "run", &request, &mut |event| {
+            match event {
+                Event::Committed {
+                    experiment, record, ..
+                } => {
+                    let read = store.read(&experiment, &record)?;
+                    records.insert((experiment, label.clone()), read);
+                }
+                Event::Refused { experiment, reason } => {
+                    refused.push(format!("{experiment} {label}: refused: {reason}"));
+                }
+                _ => {}
+            }
+            Ok(())
+        })
+        .with_context(|| format!("{label} could not be run"))?;
+    }
+    Ok((records, refused))
+}
+
+fn talk(
+    program: &Program,
+    command: &str,
+    request: &str,
+    on_event: &mut dyn FnMut(Event) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    let before = program.before.iter().map(String::as_str);
+    let arguments: Vec<&str> = before.chain([command]).collect();
+    let environment: Vec<(&str, &str)> = (program.environment.iter())
+        .map(|(name, value)| (*name, value.as_str()))
+        .collect();
+    worker::talk_with(
+        &program.path,
+        &arguments,
+        Some(request),
+        &environment,
+        on_event,
+    )
+}
+
+fn request(unit: &Unit, store: &Path) -> anyhow::Result<String> {
+    let ready = match &unit.candidate.state {
+        Ok(ready) => ready,
+        Err(reason) => bail!("{} is not here: {reason}", unit.candidate.label),
+    };
+    let model = &ready.model;
+    let mut files = Vec::new();
+    for file in &model.files {
+        let Some(sha256) = file.sha256.clone() else {
+            bail!("{} has no hash", file.path.display());
+        };
+        files.push(ModelFile {
+            path: file.path.clone(),
+            sha256,
+        });
+    }
+    Ok(serde_json::to_string(&RunRequest {
+        model: model.name.clone(),
+        revision: model.resolved.clone(),
+        family: model.family.clone(),
+        files,
+        experiments: unit.experiments.clone(),
+        store: store.to_path_buf(),
+        hold: Hold::default(),
+        full: false,
+        prompts: None,
+    })?)
+}
+
+/// Compares records with those of the reference, one drift an experiment.
+pub(super) fn against(
+    records: &Records,
+    reference: &Reference,
+) -> anyhow::Result<BTreeMap<String, RecordDrift>> {
+    let mut drifts: BTreeMap<String, RecordDrift> = BTreeMap::new();
+    for ((experiment, model), record) in records {
+        let drift = drifts.entry(experiment.clone()).or_default();
+        match reference.record(experiment, model)? {
+            Some(expected) => drift.add(&expected, record),
+            None => {
+                let line = format!("{model}: not in the reference");
+                drift.unmatched.push(line);
+            }
+        }
+    }
+    Ok(drifts)
+}
+
+/// Experiments of which the reference was made by other sources than these.
+pub(super) fn of_other_sources(
+    records: &Records,
+    reference: &Reference,
+) -> anyhow::Result<BTreeSet<String>> {
+    let mut others = BTreeSet::new();
+    for ((experiment, model), record) in records {
+        if let Some(expected) = reference.record(experiment, model)?
+            && expected.key.fingerprint != record.key.fingerprint
+        {
+            others.insert(experiment.clone());
+        }
+    }
+    Ok(others)
+}
+
+/// Does the statistics on the records, with the variation's own program, and
+/// compares what comes out with the golden values.
+pub(super) fn summaries(
+    records: &Records,
+    program: &Program,
+    folder: &Path,
+    reference: &Reference,
+    ran: &mut Ran,
+) -> anyhow::Result<()> {
+    let golden = workspace::golden();
+    let out = folder.join("summaries");
+    let experiments: BTreeSet<&String> = records.keys().map(|(e, _)| e).collect();
+    for experiment in experiments {
+        let mut of: Vec<(&String, &Record)> = (records.iter())
+            .filter(|((e, _), _)| e == experiment)
+            .map(|((_, model), record)| (model, record))
+            .collect();
+        of.sort_by_key(|(model, _)| reference.place(experiment, model));
+        let mut ids = Vec::new();
+        for (_, record) in &of {
+            ids.push(record.key.id()?);
+        }
+        let request = serde_json::to_string(&SummariseRequest {
+            experiment: experiment.clone(),
+            store: folder.to_path_buf(),
+            records: ids,
+            not_run: Vec::new(),
+            out: out.clone(),
+        })?;
+        talk(program, "summarise", &request, &mut |_| Ok(()))
+            .with_context(|| format!("{experiment} could not be summarised"))?;
+        let path = out.join(format!("{experiment}.json"));
+        let text = std::fs::read_to_string(&path)
+            .with_context(|| format!("failed to read {}", path.display()))?;
+        let summary: Summary = serde_json::from_str(&text)
+            .with_context(|| format!("{} is not a summary", path.display()))?;
+        let mut findings = compare_summary(&summary, &golden)?;
+        for (_, record) in &of {
+            findings.extend(compare_record(record, &golden)?);
+        }
+        ran.off.extend(findings.iter().flat_map(lines));
+        let (classes, verdicts) = drift_of_summary(&summary, &golden)?;
+        ran.verdicts += verdicts;
+        for (class, spread) in classes {
+            ran.numbers.entry(class).or_default().join(&spread);
+        }
+    }
+    Ok(())
+}
+
+/// What is off in a finding, a line each.
+fn lines(finding: &Finding) -> Vec<String> {
+    let line = |d: &Difference| format!("{}: {d}", finding.scope);
+    finding.differences.iter().map(line).collect()
+}
