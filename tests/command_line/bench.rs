@@ -149,13 +149,14 @@ impl Bench {
     }
 
     /// What two equal runs must agree on: the report, the records, the
-    /// summaries and the list of the run. Locks are empty and the log tells of
-    /// times; what a killed run left half-written has a name of its own.
+    /// summaries and the list of the run. Claims tell of processes and notes of
+    /// the making of times; what a killed run left half-written has a name of
+    /// its own.
     pub(crate) fn results(&self, store: &str, out: &str) -> Files {
         let stored = files(&self.path(store)).into_iter();
         let reported = files(&self.path(out)).into_iter();
         stored
-            .filter(|(name, _)| !name.starts_with("locks/") && name != "log.jsonl")
+            .filter(|(name, _)| !["claims/", "made/"].iter().any(|f| name.starts_with(f)))
             .map(|(name, bytes)| (format!("store/{name}"), bytes))
             .chain(reported.map(|(name, bytes)| (format!("out/{name}"), bytes)))
             .filter(|(name, _)| !name.contains("/.tmp"))

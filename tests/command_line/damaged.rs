@@ -47,13 +47,22 @@ fn a_damaged_list_or_summary_is_named_and_mended_by_the_next_run() {
     let models = bench.two_models();
     run(bench.reproduce(&models)).check(0, &[]);
     let results = bench.results("store", "out");
+    let text = |file: &str| std::fs::read_to_string(bench.path("store").join(file)).unwrap();
+    let flipped = |file: &str, from: &str, to: &str| {
+        let text = text(file);
+        assert!(text.contains(from), "{file} has no {from}");
+        text.replacen(from, to, 1)
+    };
+    let (list, summary) = ("last-run.json", "summaries/h25-gain.json");
     for (file, damage) in [
-        ("last-run.json", "{"),
+        (list, "{".to_owned()),
         (
-            "last-run.json",
-            "{\"format\": 1, \"experiments\": {}, \"more\": 1}",
+            list,
+            "{\"format\": 1, \"experiments\": {}, \"more\": 1}".to_owned(),
         ),
-        ("summaries/h25-gain.json", "{}"),
+        (list, flipped(list, "tiny-neox", "tiny-near")),
+        (summary, "{}".to_owned()),
+        (summary, flipped(summary, "\"value\": 0.", "\"value\": 1.")),
     ] {
         std::fs::write(bench.path("store").join(file), damage).unwrap();
         let report = bench.xtask(&["report", "--store", "store", "--out", "out"]);

@@ -92,8 +92,8 @@ const FULL: &str = "No space left on device";
 const SUMMARY: &str = "cannot write store/summaries/h25-gain.json";
 
 #[test]
-fn no_room_for_a_lock() {
-    check_full("store", "size=64m,nr_inodes=1", &["store/locks", FULL]);
+fn no_room_for_a_claim() {
+    check_full("store", "size=64m,nr_inodes=1", &["store/claims", FULL]);
 }
 
 #[test]
@@ -139,7 +139,7 @@ fn places_that_cannot_be_written() {
         let results = bench.results("disk/store", "disk/out");
         disk.remount(libc::MS_RDONLY, "");
         let again = run(bench.reproduce_to(&models, "disk/store", "out"));
-        again.check_refused(&["disk/store/locks/last-run.lock", read_only]);
+        again.check_refused(&["disk/store/claims/last-run.claim", read_only]);
         run(bench.reproduce_to(&models, "store", "disk/out"))
             .check_refused(&["disk/out/", read_only]);
         run(bench.xtask(&["report", "--store", "disk/store", "--out", "out"])).check(0, &[]);

@@ -79,5 +79,5 @@ fn prompts_that_are_none_are_refused() {
     ];
     std::fs::write(bench.path("a.txt"), "a b c\n").unwrap();
     let none = run(bench.xtask(&[&all[..], &["--prompts", "a.txt"]].concat()));
-    none.check(0, &["has no prompts that others could replace"]);
+    none.check_refused(&["has no prompts that others could replace"]);
 }

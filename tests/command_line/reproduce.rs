@@ -12,7 +12,9 @@ fn listed(bench: &Bench) -> (Vec<String>, Vec<String>) {
     let text = std::fs::read_to_string(bench.path("store/last-run.json")).unwrap();
     let list: serde_json::Value = serde_json::from_str(&text).unwrap();
     let names = |kind: &str| {
-        let rows = list["experiments"]["h25-gain"][kind].as_array().unwrap();
+        let rows = list["run"]["experiments"]["h25-gain"][kind]
+            .as_array()
+            .unwrap();
         let names = rows.iter().map(|r| r["model"].as_str().unwrap().to_owned());
         names.collect()
     };
@@ -149,7 +151,7 @@ fn a_worker_that_dies_costs_one_model() {
                   [ \"$1\" = run ] || exec \"$real\" \"$@\"\n\
                   read -r request\n\
                   case $request in *tiny-neox*) kill -9 $$ ;; esac\n\
-                  printf '%s\\n' \"$request\" | \"$real\" run\n";
+                  printf '%s\\n' \"$request\" | \"$real\" \"$@\"\n";
     let new = bench.path("bin").join("new");
     std::fs::write(&new, script).unwrap();
     std::fs::set_permissions(&new, std::fs::Permissions::from_mode(0o755)).unwrap();

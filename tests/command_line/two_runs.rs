@@ -1,71 +1,191 @@
-//! Two runs at once on one store: one goes on, the other says why it does not.
+//! Several runs at once on one store share the work, and a worker that hangs
+//! costs time and nothing else.
 
-use assay_record::Store;
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
-use crate::bench::{Bench, Ended, check_same, files, run};
+use assay_record::{Attempt, Store, UnitClaim};
 
-const HELD: &str = "is held by another run";
+use crate::bench::{Bench, Ended, check_same, files, run, three_layers};
+use assay_testkit::TinyModel;
 
-#[test]
-fn a_held_store_is_an_error_and_nothing_is_touched() {
-    let bench = Bench::new();
-    let models = bench.two_models();
-    run(bench.reproduce(&models)).check(0, &[]);
-    let before = files(&bench.path("store"));
+/// Several models of which none is measured at once.
+fn models(bench: &Bench) -> Vec<String> {
+    let model = |seed| {
+        bench.model(
+            &format!("tiny-{seed}"),
+            &three_layers(TinyModel::llama(seed)),
+        )
+    };
+    (1..=4).map(model).collect()
+}
+
+fn claim(bench: &Bench, unit: &str) -> UnitClaim {
     let store = Store::open(&bench.path("store")).unwrap();
-    // This test stands for the other run, then for its worker.
-    let run_lock = store.lock("last-run").unwrap();
-    run(bench.reproduce(&models)).check_refused(&["store/locks/last-run.lock", HELD]);
-    run(bench.xtask(&["stats", "--store", "store"])).check_refused(&[HELD]);
-    drop(run_lock);
-    let worker_lock = store.lock("tiny-llama@local").unwrap();
-    run(bench.reproduce(&models)).check_refused(&["tiny-llama@local.lock", HELD]);
-    drop(worker_lock);
-    check_same(&files(&bench.path("store/records")), &{
-        let mut records = before.clone();
-        records.retain(|name, _| name.starts_with("records/"));
-        let inside = |(name, bytes): (String, _)| (name["records/".len()..].to_owned(), bytes);
-        records.into_iter().map(inside).collect()
-    });
-    run(bench.reproduce(&models)).check(0, &["is in the store"]);
+    match store.claim(unit).unwrap() {
+        Attempt::Claimed(claim) => claim,
+        Attempt::Held(holder) => panic!("{unit} is held by {holder}"),
+    }
+}
+
+/// Starts a command, and calls `then` when it has said some words.
+fn when_it_says(mut command: Command, words: &str, then: impl FnOnce()) -> Ended {
+    let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    let mut text = String::new();
+    let mut then = Some(then);
+    while let Some(Ok(line)) = lines.next() {
+        if line.contains(words)
+            && let Some(then) = then.take()
+        {
+            then();
+        }
+        text.push_str(&line);
+        text.push('\n');
+    }
+    assert!(then.is_none(), "no {words:?} in:\n{text}");
+    let code = child.wait().unwrap().code();
+    Ended { code, text }
 }
 
 #[test]
-fn of_two_runs_at_once_each_ends_well_or_says_so() {
+fn a_run_waits_for_what_another_is_at_work_on() {
+    let bench = Bench::new();
+    let models = bench.two_models();
+    run(bench.reproduce_to(&models, "usual", "usual-out")).check(0, &[]);
+    let usual = bench.results("usual", "usual-out");
+    // This test stands for another run's worker, then for the run.
+    let unit = claim(&bench, "tiny-neox@local");
+    let waited = "tiny-neox@local is waited for: process";
+    when_it_says(bench.reproduce(&models), waited, || drop(unit)).check(0, &[]);
+    check_same(&bench.results("store", "out"), &usual);
+    for command in [
+        bench.reproduce(&models),
+        bench.xtask(&["stats", "--store", "store"]),
+    ] {
+        let list = claim(&bench, "last-run");
+        when_it_says(command, "waiting: process", || drop(list)).check(0, &[]);
+    }
+    check_same(&bench.results("store", "out"), &usual);
+}
+
+fn start(mut command: Command) -> std::thread::JoinHandle<Ended> {
+    let child = command.stderr(Stdio::piped()).spawn().unwrap();
+    std::thread::spawn(move || Ended::from(child.wait_with_output().unwrap()))
+}
+
+#[test]
+fn runs_at_once_share_the_work() {
+    let bench = Bench::new();
+    let models = models(&bench);
+    run(bench.reproduce_to(&models, "usual", "usual-out")).check(0, &[]);
+    let usual = bench.results("usual", "usual-out");
+    let runs = [0, 1, 2].map(|i| start(bench.reproduce_to(&models, "store", &format!("out-{i}"))));
+    let ended = runs.map(|run| run.join().unwrap());
+    let mut measured = 0;
+    for (i, ended) in ended.iter().enumerate() {
+        ended.check(0, &[]);
+        measured += ended.text.matches("measured in").count();
+        check_same(&bench.results("store", &format!("out-{i}")), &usual);
+    }
+    assert_eq!(measured, models.len(), "a unit was computed twice");
+}
+
+/// Each run's report is about its own models.
+#[test]
+fn runs_of_different_models_at_once_do_not_mix() {
     let bench = Bench::new();
     let [neox, llama] = bench.two_models().map(|model| [model]);
     run(bench.reproduce_to(&neox, "store-neox", "out-neox")).check(0, &[]);
     run(bench.reproduce_to(&llama, "store-llama", "out-llama")).check(0, &[]);
-    let alone = [
-        bench.results("store-neox", "out-neox"),
-        bench.results("store-llama", "out-llama"),
-    ];
-
-    let start = |model: &[String], out: &str| {
-        let mut command = bench.reproduce_to(model, "store", out);
-        let child = command.stderr(std::process::Stdio::piped()).spawn();
-        std::thread::spawn(move || Ended::from(child.unwrap().wait_with_output().unwrap()))
-    };
-    let both = [start(&neox, "out-0"), start(&llama, "out-1")];
-    let mut ended_well = 0;
-    for (i, run) in both.into_iter().enumerate() {
-        let ended = run.join().unwrap();
-        if ended.code == Some(0) {
-            ended_well += 1;
-            // Its report is about its own model and no other.
-            let mut report = alone[i].clone();
-            report.retain(|name, _| name.starts_with("out/"));
-            let found = files(&bench.path(&format!("out-{i}"))).into_iter();
-            let found = found.map(|(name, bytes)| (format!("out/{name}"), bytes));
-            check_same(&found.collect(), &report);
-        } else {
-            ended.check_refused(&[HELD]);
-            assert!(!bench.path(&format!("out-{i}")).exists());
-        }
+    let both = [(&neox, "out-0"), (&llama, "out-1")];
+    let both = both.map(|(model, out)| start(bench.reproduce_to(model, "store", out)));
+    for run in both {
+        run.join().unwrap().check(0, &[]);
     }
-    assert!(ended_well > 0, "both runs stood back");
-    for (model, out) in [(&neox, "out-2"), (&llama, "out-3")] {
-        run(bench.reproduce_to(model, "store", out)).check(0, &[]);
+    for (found, expected) in [("out-0", "out-neox"), ("out-1", "out-llama")] {
+        check_same(&files(&bench.path(found)), &files(&bench.path(expected)));
     }
     assert_eq!(bench.records("store").len(), 2);
+}
+
+#[test]
+fn workers_side_by_side_write_the_same_bytes() {
+    let bench = Bench::new();
+    let models = models(&bench);
+    run(bench.reproduce_to(&models, "usual", "usual-out")).check(0, &[]);
+    let mut command = bench.reproduce(&models);
+    command.args(["--workers", "3"]);
+    let ended = run(command);
+    ended.check(0, &[]);
+    assert_eq!(ended.text.matches("measured in").count(), models.len());
+    check_same(
+        &bench.results("store", "out"),
+        &bench.results("usual", "usual-out"),
+    );
+    let mut command = bench.reproduce(&models);
+    command.args(["--workers", "0"]);
+    run(command).check(2, &["give 1 or more"]);
+}
+
+fn signal(pid: u32, signal: libc::c_int) {
+    // SAFETY: kill takes two integers and touches no memory.
+    assert_eq!(unsafe { libc::kill(pid.cast_signed(), signal) }, 0);
+}
+
+/// Stops the first worker of a run that has claimed a unit.
+fn stop_the_worker(bench: &Bench, child: &mut Child) -> u32 {
+    let claims = bench.path("store/claims");
+    let claimed = || std::fs::read_dir(&claims).is_ok_and(|mut c| c.next().is_some());
+    let patience = Instant::now() + Duration::from_secs(60);
+    loop {
+        if claimed()
+            && let [worker] = bench.workers()[..]
+        {
+            signal(worker, libc::SIGSTOP);
+            return worker;
+        }
+        assert!(child.try_wait().unwrap().is_none(), "the run has ended");
+        assert!(Instant::now() < patience, "nothing was claimed");
+    }
+}
+
+#[test]
+fn a_worker_that_hangs_is_ended_and_its_unit_done_again() {
+    let bench = Bench::new();
+    let models = bench.two_models();
+    run(bench.reproduce_to(&models, "usual", "usual-out")).check(0, &[]);
+    let mut command = bench.reproduce(&models);
+    command.args(["--patience", "3"]);
+    let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
+    let stopped = stop_the_worker(&bench, &mut child);
+    let ended = Ended::from(child.wait_with_output().unwrap());
+    ended.check(0, &["no sign of life for 3 s", "trying again"]);
+    assert!(!bench.workers().contains(&stopped));
+    check_same(
+        &bench.results("store", "out"),
+        &bench.results("usual", "usual-out"),
+    );
+}
+
+#[test]
+fn a_hung_run_is_taken_over_by_another() {
+    let bench = Bench::new();
+    let models = bench.two_models();
+    run(bench.reproduce_to(&models, "usual", "usual-out")).check(0, &[]);
+    let usual = bench.results("usual", "usual-out");
+    let mut hung = bench.reproduce_to(&models, "store", "hung-out");
+    let mut hung = hung.stderr(Stdio::piped()).spawn().unwrap();
+    let stopped = stop_the_worker(&bench, &mut hung);
+    signal(hung.id(), libc::SIGSTOP);
+    let mut other = bench.reproduce(&models);
+    other.args(["--patience", "3"]);
+    run(other).check(0, &["is waited for"]);
+    check_same(&bench.results("store", "out"), &usual);
+    // Woken, the first one finds its work done, and reports the same.
+    signal(stopped, libc::SIGCONT);
+    signal(hung.id(), libc::SIGCONT);
+    Ended::from(hung.wait_with_output().unwrap()).check(0, &[]);
+    check_same(&bench.results("store", "hung-out"), &usual);
 }

@@ -19,8 +19,8 @@ const MOST_BYTES: u64 = 4 << 30;
 const MOST_FILES: usize = 1_000_000;
 
 /// What of an archive belongs to a store.
-const FOLDERS: [&str; 2] = ["records", "summaries"];
-const FILES: [&str; 2] = ["last-run.json", "log.jsonl"];
+const FOLDERS: [&str; 3] = ["records", "made", "summaries"];
+const LIST: &str = "last-run.json";
 
 /// A store's folder, unpacked if it was given as an archive; it is removed
 /// with this value.
@@ -74,7 +74,7 @@ fn unpack(archive: &Path, into: &Path) -> anyhow::Result<()> {
                 .as_ref()
                 .is_some_and(|f| names.iter().any(|n| f.as_os_str() == *n))
         };
-        if !entry.is_file() || !(is_one(&FOLDERS) || is_one(&FILES)) {
+        if !entry.is_file() || !(is_one(&FOLDERS) || is_one(&[LIST])) {
             continue;
         }
         let path = into.join(&name);
@@ -90,7 +90,7 @@ fn unpack(archive: &Path, into: &Path) -> anyhow::Result<()> {
             None => bail!("it unpacks to more than {MOST_BYTES} bytes"),
         };
     }
-    if !into.join("last-run.json").exists() {
+    if !into.join(LIST).exists() {
         bail!("it holds no last-run.json, so it is not a run of assay");
     }
     Ok(())
@@ -103,13 +103,15 @@ pub(crate) fn files_of(
     experiments: &[&String],
     records: &[(String, String)],
 ) -> BTreeMap<String, PathBuf> {
-    let lists = FILES.map(str::to_owned).into_iter();
-    let lists = lists.filter(|name| store.join(name).exists());
     let summaries = experiments.iter().map(|e| format!("summaries/{e}.json"));
-    let records = records
-        .iter()
-        .map(|(experiment, id)| format!("records/{experiment}/{id}.json"));
-    (lists.chain(summaries).chain(records))
+    let of = |folder: &'static str| {
+        let name =
+            move |(experiment, id): &(String, String)| format!("{folder}/{experiment}/{id}.json");
+        records.iter().map(name)
+    };
+    let made = of("made").filter(|name| store.join(name).exists());
+    (std::iter::once(LIST.to_owned()).chain(summaries))
+        .chain(of("records").chain(made))
         .map(|name| (name.clone(), store.join(name)))
         .collect()
 }

@@ -11,7 +11,7 @@ use assay_source::Source;
 
 use crate::bars::human_seconds;
 use crate::claims::Claims;
-use crate::manifest::{self, Manifest};
+use crate::manifest::Manifest;
 use crate::say::say;
 use crate::{Ending, Place, golden, reproduce, workspace};
 
@@ -68,7 +68,6 @@ fn facts(place: &Place) -> anyhow::Result<Facts> {
     let summaries = golden::summaries(place, &manifest)?;
     let claims = Claims::load()?;
     let findings = golden::compare(place, &manifest)?;
-    let log = manifest::read_log(&folder)?;
     let mut facts = Facts {
         commit: reproduce::commit(),
         claims: claims.all().len(),
@@ -94,7 +93,6 @@ fn facts(place: &Place) -> anyhow::Result<Facts> {
             *facts.verdicts.entry(v.audited.to_string()).or_default() += 1;
         }
     }
-    let mut units = BTreeSet::new();
     for (experiment, outcomes) in &manifest.experiments {
         for measured in &outcomes.measured {
             let record = store.read(experiment, &measured.record)?;
@@ -104,14 +102,11 @@ fn facts(place: &Place) -> anyhow::Result<Facts> {
             facts
                 .models
                 .insert((record.key.model.clone(), record.key.revision.clone()));
-            if let Some(made) = log.get(&measured.record) {
+            if let Some(made) = store.made(experiment, &measured.record)? {
                 facts
                     .hosts
                     .insert(format!("{} ({} threads)", made.host, made.threads));
-                // Records of one unit share its time.
-                if units.insert((made.at, made.model.clone())) {
-                    facts.seconds += made.seconds;
-                }
+                facts.seconds += made.milliseconds as f64 / 1000.0;
             }
         }
         for n in &outcomes.not_run {
@@ -157,7 +152,7 @@ fn markdown(f: &Facts, licences: &[String]) -> String {
         ("Open access to data and code", "Yes. Code, prompts and small models are in the repository under MIT OR Apache-2.0; public models are fetched by pinned revision and SHA-256.".to_owned()),
         ("Experimental setting and details", format!("Yes. experiment.toml of each experiment; every record names its prompts, model files, code, type and switches. {} records over {} models and revisions, {} samples.", f.records, f.models.len(), f.prompts)),
         ("Statistical significance", format!("Yes. Every tested verdict has effect, interval, p and p after Holm's correction within its declared family (error rate {}); units are prompts, problems or models, never tokens. Seeds: {}.", list(&f.alphas), f.seeds.join(", "))),
-        ("Compute resources", if f.hosts.is_empty() { format!("The log of this run is not here. Device: {}.", list(&f.devices)) } else { format!("Yes. {} of measuring in all, on {}; host {}.", human_seconds(f.seconds), list(&f.devices), list(&f.hosts)) }),
+        ("Compute resources", if f.hosts.is_empty() { format!("It is not known how the records were made. Device: {}.", list(&f.devices)) } else { format!("Yes. {} of measuring in all, on {}; host {}.", human_seconds(f.seconds), list(&f.devices), list(&f.hosts)) }),
         ("Code of ethics", of_authors.clone()),
         ("Broader impacts", of_authors.clone()),
         ("Safeguards", "Not applicable: no model is released that could be misused; the small ones know made-up stories and sums.".to_owned()),

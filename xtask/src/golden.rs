@@ -1,8 +1,8 @@
 //! `golden`: the last run against what is expected of it.
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use assay_golden::{Finding, compare_record, compare_summary, update_summary};
-use assay_record::{Store, Summary};
+use assay_record::{Store, Summary, sha256_hex};
 
 use crate::manifest::Manifest;
 use crate::say::say;
@@ -34,13 +34,20 @@ pub(crate) fn golden(options: &Options) -> anyhow::Result<Ending> {
     Ok(ending(&findings))
 }
 
-/// The summaries of a run, in the order of their experiments.
+/// The summaries of a run, in the order of their experiments, as the statistics
+/// wrote them.
 pub(crate) fn summaries(place: &Place, manifest: &Manifest) -> anyhow::Result<Vec<Summary>> {
     let mut summaries = Vec::new();
     for experiment in manifest.experiments.keys() {
         let path = place.summaries().join(format!("{experiment}.json"));
         let text = std::fs::read_to_string(&path)
             .with_context(|| format!("failed to read {}: run cargo xtask stats", path.display()))?;
+        if manifest.summaries.get(experiment) != Some(&sha256_hex(text.as_bytes())) {
+            bail!(
+                "{} is not what the statistics of the last run wrote: run cargo xtask stats",
+                path.display()
+            );
+        }
         let summary = serde_json::from_str(&text)
             .with_context(|| format!("{} is not a summary", path.display()))?;
         summaries.push(summary);

@@ -24,6 +24,7 @@ mod run;
 mod say;
 mod sbom;
 mod stats;
+mod sweep;
 mod tidy;
 mod trace;
 mod train;
@@ -36,6 +37,8 @@ use std::process::ExitCode;
 
 use assay_record::wire::in_one_line;
 use clap::{Args, Parser, Subcommand};
+
+use crate::sweep::task;
 
 /// How a command ended.
 pub(crate) enum Ending {
@@ -103,6 +106,12 @@ enum Command {
     Train(train::Options),
     /// Write the activations of one prompt as safetensors.
     Trace(trace::Options),
+    /// Compute one task of a sweep that was submitted to a cluster.
+    #[command(hide = true)]
+    Unit(task::UnitOptions),
+    /// Write the report of a sweep that was submitted to a cluster.
+    #[command(hide = true)]
+    Collect(task::CollectOptions),
 }
 
 /// Where records lie.
@@ -132,6 +141,13 @@ pub(crate) struct Holding {
     pub(crate) full: bool,
 }
 
+impl Holding {
+    /// Is an accelerator asked for?
+    pub(crate) fn needs_gpu(&self) -> bool {
+        false
+    }
+}
+
 fn main() -> ExitCode {
     let cli = Cli::parse();
     if cli.quiet {
@@ -159,6 +175,8 @@ fn main() -> ExitCode {
         Command::Doctor => doctor::doctor(),
         Command::Train(options) => train::train(&options),
         Command::Trace(options) => trace::trace(&options),
+        Command::Unit(options) => task::unit(&options),
+        Command::Collect(options) => task::collect(&options),
     };
     match result {
         Ok(Ending::Held) => ExitCode::SUCCESS,

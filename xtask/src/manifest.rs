@@ -1,25 +1,28 @@
 //! What the last run asked for and what came of it: the list that the
 //! statistics, the comparison and the report go by. It holds nothing that
-//! differs between two equal runs; times live in log.jsonl beside it.
+//! differs between two equal runs; how records were made lies beside them.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use anyhow::Context;
-use assay_record::{NotRun, write_atomically};
+use anyhow::{Context, bail};
+use assay_record::{NotRun, Seal};
 use serde::{Deserialize, Serialize};
 
-use crate::say::say;
-
-const FORMAT: u32 = 1;
+const LIST: Seal = Seal {
+    kind: "list of a run",
+    field: "run",
+    format: 2,
+};
 
 /// The last run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Manifest {
-    format: u32,
     /// Experiment -> what came of it.
     pub(crate) experiments: BTreeMap<String, Outcomes>,
+    /// Experiment -> SHA-256 of its summary.
+    pub(crate) summaries: BTreeMap<String, String>,
 }
 
 /// What came of one experiment.
@@ -49,83 +52,23 @@ fn path(store: &Path) -> PathBuf {
 impl Manifest {
     pub(crate) fn new() -> Self {
         Self {
-            format: FORMAT,
             experiments: BTreeMap::new(),
+            summaries: BTreeMap::new(),
         }
     }
 
     pub(crate) fn load(store: &Path) -> anyhow::Result<Self> {
         let path = path(store);
-        let text = std::fs::read_to_string(&path).with_context(|| {
-            format!(
-                "failed to read {}: run cargo xtask reproduce --all first, or look at a finished run with --store golden/run.zip",
+        if !path.exists() {
+            bail!(
+                "{} is not there: run cargo xtask reproduce --all first, or look at a finished run with --store golden/run.zip",
                 path.display()
-            )
-        })?;
-        serde_json::from_str(&text)
-            .with_context(|| format!("{} is not the list of a run", path.display()))
+            );
+        }
+        LIST.read(&path).context("run cargo xtask reproduce again")
     }
 
     pub(crate) fn save(&self, store: &Path) -> anyhow::Result<()> {
-        let mut text = serde_json::to_string_pretty(self)?;
-        text.push('\n');
-        Ok(write_atomically(&path(store), text.as_bytes())?)
+        Ok(LIST.write(&path(store), self)?)
     }
-}
-
-/// Adds a line to the run log: what differs between two equal runs.
-pub(crate) fn log(store: &Path, entry: &serde_json::Value) -> anyhow::Result<()> {
-    use std::io::Write;
-    let path = store.join("log.jsonl");
-    let mut file = std::fs::File::options()
-        .create(true)
-        .append(true)
-        .open(&path)
-        .with_context(|| format!("failed to open {}", path.display()))?;
-    writeln!(file, "{entry}").with_context(|| format!("failed to write {}", path.display()))
-}
-
-/// What the log says of the making of a record.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub(crate) struct Made {
-    /// Seconds of the epoch.
-    pub(crate) at: u64,
-    pub(crate) host: String,
-    pub(crate) commit: String,
-    /// Arguments of cargo xtask.
-    pub(crate) command: Vec<String>,
-    pub(crate) threads: usize,
-    pub(crate) model: String,
-    /// Records made with it.
-    #[serde(default)]
-    pub(crate) records: Vec<String>,
-    /// Of the model's whole unit.
-    pub(crate) seconds: f64,
-}
-
-/// The log by record. A record made twice (a damaged one, made again) goes by
-/// its last line.
-pub(crate) fn read_log(store: &Path) -> anyhow::Result<BTreeMap<String, Made>> {
-    let path = store.join("log.jsonl");
-    let mut made = BTreeMap::new();
-    if !path.exists() {
-        return Ok(made);
-    }
-    let text = std::fs::read_to_string(&path)
-        .with_context(|| format!("failed to read {}", path.display()))?;
-    for (number, line) in text.lines().enumerate() {
-        // A run that was killed may leave half a line at the end.
-        let Ok(entry) = serde_json::from_str::<Made>(line) else {
-            say!(
-                "{}: line {} is no entry, and is left out",
-                path.display(),
-                number + 1
-            );
-            continue;
-        };
-        for record in &entry.records {
-            made.insert(record.clone(), entry.clone());
-        }
-    }
-    Ok(made)
 }

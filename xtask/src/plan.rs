@@ -4,15 +4,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use anyhow::{Context, bail};
-use assay_record::wire::{Event, in_one_line};
+use anyhow::Context;
+use assay_record::wire::RunRequest;
 use assay_source::{
     Lock, ModelCache, ModelEntry, Plan, Registry, ResolvedModel, Source, plan, resolve,
 };
 
 use crate::bars::{human_bytes, human_seconds, table};
 use crate::say::{is_quiet, say};
-use crate::{fetch, worker, workspace};
+use crate::sweep::Unit;
+use crate::{fetch, workspace};
 
 /// A model of the run, and where it stands.
 pub(crate) struct Candidate {
@@ -22,16 +23,16 @@ pub(crate) struct Candidate {
     /// this machine, which is not what was measured.
     pub(crate) label: String,
     /// Here with hashes, or why not.
-    pub(crate) state: Result<Ready, String>,
+    pub(crate) state: Result<ResolvedModel, String>,
 }
 
-/// A model that can run here.
-pub(crate) struct Ready {
-    pub(crate) model: ResolvedModel,
-    memory: u64,
-    /// It does not fit as a whole.
-    pub(crate) streamed: bool,
-    seconds: BTreeMap<String, f64>,
+/// What may be done about models that are not here.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fetching {
+    Allowed,
+    Forbidden,
+    /// It is only said that they would be fetched.
+    Said,
 }
 
 /// The models asked for, each once, or the registry's default ones.
@@ -79,49 +80,53 @@ fn label(name: &str) -> String {
     file.strip_suffix(".gguf").unwrap_or(&file).to_owned()
 }
 
-/// Fetches what is missing and finds out what can run of the `experiments`.
-pub(crate) fn prepare(
-    names: &[String],
-    experiments: &[String],
-    offline: bool,
-    memory: Option<u64>,
-    worker: &Path,
-) -> anyhow::Result<Vec<Candidate>> {
+/// Fetches what is missing and may be fetched.
+pub(crate) fn prepare(names: &[String], fetching: Fetching) -> anyhow::Result<Vec<Candidate>> {
     let (registry, lock, cache) = workspace::models()?;
     let missing = missing(names, &registry, &lock, &cache)?;
-    let failures = if missing.is_empty() {
-        BTreeMap::new()
-    } else if offline {
-        let reason = "it is not here, and --offline forbids to fetch it";
-        missing
-            .iter()
-            .map(|n| (n.clone(), reason.to_owned()))
-            .collect()
-    } else {
-        print_fetch(&missing, &registry, &lock, &cache)?;
-        fetch::get(&missing, false, &[])?
+    let all = |reason: &str| {
+        let reasons = missing.iter().map(|n| (n.clone(), reason.to_owned()));
+        reasons.collect::<BTreeMap<_, _>>()
+    };
+    let failures = match fetching {
+        _ if missing.is_empty() => BTreeMap::new(),
+        Fetching::Forbidden => all("it is not here, and --offline forbids to fetch it"),
+        Fetching::Said => {
+            print_fetch(&missing, &registry, &lock, &cache)?;
+            all("it is not here, and a run would fetch it first")
+        }
+        Fetching::Allowed => {
+            print_fetch(&missing, &registry, &lock, &cache)?;
+            fetch::get(&missing, false, &[])?
+        }
     };
     // The lock may have grown.
     let (registry, lock, cache) = workspace::models()?;
-    let mut candidates = Vec::new();
-    for name in names {
-        let state = match failures.get(name) {
+    let candidate = |name: &String| Candidate {
+        name: name.clone(),
+        label: label(name),
+        state: match failures.get(name) {
             Some(reason) => Err(reason.clone()),
-            None => ready(
-                name,
-                (&registry, &lock, &cache),
-                experiments,
-                memory,
-                worker,
-            ),
-        };
-        candidates.push(Candidate {
-            name: name.clone(),
-            label: label(name),
-            state,
-        });
+            None => here(name, &registry, &lock, &cache),
+        },
+    };
+    Ok(names.iter().map(candidate).collect())
+}
+
+/// A model's files with their hashes.
+fn here(
+    name: &str,
+    registry: &Registry,
+    lock: &Lock,
+    cache: &ModelCache,
+) -> Result<ResolvedModel, String> {
+    let model = resolve(registry, lock, cache, name).map_err(|e| e.to_string())?;
+    // A local model's files have no hashes yet.
+    if model.files.iter().all(|f| f.sha256.is_some()) {
+        Ok(model)
+    } else {
+        model.verify().map_err(|e| e.to_string())
     }
-    Ok(candidates)
 }
 
 /// The models that an experiment brings itself: the folders in `folder`, by
@@ -143,8 +148,7 @@ pub(crate) fn own(folder: &Path, checkpoints: bool) -> anyhow::Result<Vec<Candid
     local(&names)
 }
 
-/// Models that lie in the workspace. They are small, and neither their memory
-/// nor their time is asked.
+/// Models that lie in the workspace.
 pub(crate) fn local(names: &[String]) -> anyhow::Result<Vec<Candidate>> {
     let (registry, lock, cache) = workspace::models()?;
     let candidate = |name: &String| {
@@ -152,12 +156,7 @@ pub(crate) fn local(names: &[String]) -> anyhow::Result<Vec<Candidate>> {
         Candidate {
             label: label(name),
             name: label(name),
-            state: verified.map_err(|e| e.to_string()).map(|model| Ready {
-                model,
-                memory: 0,
-                streamed: false,
-                seconds: BTreeMap::new(),
-            }),
+            state: verified.map_err(|e| e.to_string()),
         }
     };
     Ok(names.iter().map(candidate).collect())
@@ -211,65 +210,6 @@ fn print_fetch(
     Ok(())
 }
 
-fn ready(
-    name: &str,
-    (registry, lock, cache): (&Registry, &Lock, &ModelCache),
-    experiments: &[String],
-    memory: Option<u64>,
-    worker: &Path,
-) -> Result<Ready, String> {
-    let model = resolve(registry, lock, cache, name).map_err(|e| e.to_string())?;
-    // A local model's files have no hashes yet.
-    let model = if model.files.iter().all(|f| f.sha256.is_some()) {
-        model
-    } else {
-        model.verify().map_err(|e| e.to_string())?
-    };
-    let mut described = None;
-    let path = model.location().display().to_string();
-    let limit = match (memory, available_memory()) {
-        (Some(asked), Some(available)) => Some(asked.min(available)),
-        (asked, available) => asked.or(available),
-    };
-    let limit_text = limit.map(|bytes| bytes.to_string());
-    let asked = experiments.join(",");
-    let mut arguments = vec!["describe", &path, "--experiments", &asked];
-    if let Some(text) = &limit_text {
-        arguments.extend(["--memory", text]);
-    }
-    worker::talk(worker, &arguments, None, &mut |event| {
-        if let Event::Described {
-            memory,
-            streamed,
-            seconds,
-            ..
-        } = event
-        {
-            described = Some((memory, streamed, seconds));
-        }
-        Ok(())
-    })
-    .map_err(|e| in_one_line(e.as_ref()))?;
-    let Some((memory, streamed, seconds)) = described else {
-        return Err("the worker did not describe it".to_owned());
-    };
-    if let Some(limit) = limit
-        && memory > limit
-    {
-        return Err(format!(
-            "too large: even block by block it needs {} of memory and {} are free",
-            human_bytes(memory),
-            human_bytes(limit)
-        ));
-    }
-    Ok(Ready {
-        model,
-        memory,
-        streamed,
-        seconds,
-    })
-}
-
 /// Bytes of memory that a new process can have; None where the system does
 /// not say.
 pub(crate) fn available_memory() -> Option<u64> {
@@ -279,45 +219,50 @@ pub(crate) fn available_memory() -> Option<u64> {
     Some(kib * 1024)
 }
 
-/// Prints the plan of a run.
-pub(crate) fn print(candidates: &[Candidate], experiments: &[String]) -> anyhow::Result<()> {
-    if candidates.is_empty() {
-        bail!("no model is asked for, and the registry has no default one");
-    }
+/// Prints the plan of a run: a row a model, or a line for many of them.
+pub(crate) fn print(units: &[Unit]) {
     let mut rows = vec![
-        ["model", "on disk", "memory", "time if not in the store"]
+        ["model", "on disk", "memory", "time"]
             .map(str::to_owned)
             .to_vec(),
     ];
-    let mut total = 0.0;
-    for candidate in candidates {
-        rows.push(match &candidate.state {
-            Ok(ready) => {
-                let seconds: f64 = experiments
-                    .iter()
-                    .filter_map(|e| ready.seconds.get(e))
-                    .sum();
-                total += seconds;
-                vec![
-                    candidate.name.clone(),
-                    human_bytes(ready.model.bytes()),
-                    match ready.streamed {
-                        true => format!("{}, streamed", human_bytes(ready.memory)),
-                        false => human_bytes(ready.memory),
-                    },
-                    format!("about {}", human_seconds(seconds.max(1.0))),
-                ]
+    for unit in units.iter().filter(|u| u.said) {
+        let mut row = vec![unit.name.clone()];
+        match (&unit.request, &unit.work) {
+            (Err(reason), _) => row.push(format!("not run: {reason}")),
+            (Ok(request), Some(work)) => row.extend([
+                human_bytes(bytes(request)),
+                match work.streamed {
+                    true => format!("{}, streamed", human_bytes(work.memory)),
+                    false => human_bytes(work.memory),
+                },
+                format!("about {}", human_seconds(work.seconds.max(1.0))),
+            ]),
+            (Ok(request), None) => {
+                row.extend([human_bytes(bytes(request)), "in the store".to_owned()])
             }
-            Err(reason) => vec![candidate.name.clone(), format!("not run: {reason}")],
-        });
+        }
+        rows.push(row);
     }
-    say!("plan: {} over", experiments.join(", "));
-    if !is_quiet() {
+    if !is_quiet() && rows.len() > 1 {
         eprint!("{}", table(&rows));
     }
+    let open = units.iter().filter(|u| u.is_open());
+    let work: Vec<f64> = open
+        .filter_map(|u| Some(u.work.as_ref()?.seconds))
+        .collect();
     say!(
-        "in all about {} of computing",
-        human_seconds(total.max(1.0))
+        "{} of {} units are to be computed, in about {}",
+        work.len(),
+        units.len(),
+        human_seconds(work.iter().sum::<f64>().max(1.0))
     );
-    Ok(())
+}
+
+/// Bytes of a model's files.
+fn bytes(request: &RunRequest) -> u64 {
+    let files = request.files.iter();
+    files
+        .filter_map(|f| Some(f.path.metadata().ok()?.len()))
+        .sum()
 }

@@ -1,23 +1,29 @@
 //! `reproduce`: the whole way from models to the report.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::slice;
+use std::time::Duration;
 
 use anyhow::bail;
-use assay_record::NotRun;
-use assay_record::wire::{Event, Hold, ModelFile, OwnPrompts, RunRequest, in_one_line};
+use assay_record::wire::{By, Hold, ModelFile, OwnPrompts, RunRequest};
+use assay_source::ResolvedModel;
 
-use crate::bars::{Bar, human_seconds, table};
+use crate::bars::table;
 use crate::claims::Claims;
-use crate::manifest::{self, Manifest, Measured, Outcomes};
-use crate::plan::{self, Candidate, Ready};
+use crate::manifest::Manifest;
+use crate::plan::{self, Candidate, Fetching};
 use crate::say::{is_quiet, say};
+use crate::sweep::local::{self, Workers};
+use crate::sweep::slurm::{self, Cluster, Scheduler};
+use crate::sweep::{Sweep, Unit};
+use crate::worker::Known;
 use crate::{Ending, Holding, Place, golden, report, stats, verify, worker, workspace};
 
 /// Fetch, run, do the statistics, compare, and write the report.
 #[derive(clap::Args)]
 #[command(
-    after_help = "Examples:\n  cargo xtask reproduce --all                           everything, on the default models\n  cargo xtask reproduce --all --offline                 the project's own models only\n  cargo xtask reproduce --claim rv.recursion-contracts  one claim and what it rests on\n  cargo xtask reproduce --experiments h25-gain --models pythia-70m,./my-model"
+    after_help = "Examples:\n  cargo xtask reproduce --all                           everything, on the default models\n  cargo xtask reproduce --all --offline                 the project's own models only\n  cargo xtask reproduce --claim rv.recursion-contracts  one claim and what it rests on\n  cargo xtask reproduce --experiments h25-gain --models pythia-70m,./my-model\n  cargo xtask reproduce --all --workers 4                four models side by side\n  cargo xtask reproduce --all --on slurm --array-limit 50"
 )]
 pub(crate) struct Options {
     /// All experiments.
@@ -37,9 +43,16 @@ pub(crate) struct Options {
     /// Fetch nothing.
     #[arg(long)]
     offline: bool,
+    /// Print the plan, and what would be submitted, and do nothing.
+    #[arg(long)]
+    dry_run: bool,
     /// Print what came of it as JSON.
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    cluster: Cluster,
+    #[command(flatten)]
+    workers: Workers,
     #[command(flatten)]
     holding: Holding,
     #[command(flatten)]
@@ -55,26 +68,60 @@ pub(crate) fn reproduce(options: &Options) -> anyhow::Result<Ending> {
         None if options.all => Vec::new(),
         None => options.experiments.clone(),
     };
+    let fetching = match (options.dry_run, options.offline) {
+        (_, true) => Fetching::Forbidden,
+        (true, false) => Fetching::Said,
+        (false, false) => Fetching::Allowed,
+    };
     let run = Run {
         experiments: &asked,
         models: &options.models,
-        offline: options.offline,
+        fetching,
         prompts: None,
         holding: &options.holding,
         place: &options.place,
     };
-    let _held = options.place.hold()?;
-    let manifest = run.measure()?;
-    manifest.save(&options.place.folder())?;
-    stats::summarise(&options.place, &manifest)?;
-    let findings = golden::compare(&options.place, &manifest)?;
-    let written = report::write(&options.place, options.out.as_deref(), &manifest, &findings)?;
-    print_results(&manifest, &findings, options.json);
-    say!("report: {}", written.display());
-    if let Some(claim) = &options.claim {
-        verify::print_claim(&options.place, claim)?;
+    let finish = Finish {
+        out: options.out.as_deref(),
+        claim: options.claim.as_deref(),
+        json: options.json,
+        patience: options.workers.patience(),
+    };
+    match options.cluster.on {
+        Some(Scheduler::Slurm) => slurm::submit(&run, &options.cluster, &finish, options.dry_run),
+        None if options.dry_run => {
+            let worker = workspace::program("assay-worker")?;
+            run.plan(&worker, run.memory())?;
+            Ok(Ending::Held)
+        }
+        None => finish.write(&options.place, run.measure(&options.workers)?),
     }
-    Ok(golden::ending(&findings))
+}
+
+/// What follows the measuring: statistics, comparison, report.
+pub(crate) struct Finish<'a> {
+    /// Folder of the report.
+    pub(crate) out: Option<&'a Path>,
+    /// The claim that was asked about.
+    pub(crate) claim: Option<&'a str>,
+    pub(crate) json: bool,
+    pub(crate) patience: Duration,
+}
+
+impl Finish<'_> {
+    pub(crate) fn write(&self, place: &Place, mut manifest: Manifest) -> anyhow::Result<Ending> {
+        let _held = place.hold(self.patience)?;
+        stats::summarise(place, &mut manifest)?;
+        manifest.save(&place.folder())?;
+        let findings = golden::compare(place, &manifest)?;
+        let written = report::write(place, self.out, &manifest, &findings)?;
+        print_results(&manifest, &findings, self.json);
+        say!("report: {}", written.display());
+        if let Some(claim) = self.claim {
+            verify::print_claim(place, claim)?;
+        }
+        Ok(golden::ending(&findings))
+    }
 }
 
 /// The experiments that a claim's verdict needs.
@@ -97,7 +144,7 @@ pub(crate) struct Run<'a> {
     pub(crate) experiments: &'a [String],
     /// The default ones if empty.
     pub(crate) models: &'a [String],
-    pub(crate) offline: bool,
+    pub(crate) fetching: Fetching,
     /// In place of the experiments' own.
     pub(crate) prompts: Option<&'a OwnPrompts>,
     pub(crate) holding: &'a Holding,
@@ -105,57 +152,60 @@ pub(crate) struct Run<'a> {
 }
 
 impl Run<'_> {
-    /// Measures every model that can be measured here.
-    pub(crate) fn measure(&self) -> anyhow::Result<Manifest> {
-        let folder = self.place.folder();
+    /// Plans, prints the plan, and measures every model that can be measured
+    /// here.
+    pub(crate) fn measure(&self, workers: &Workers) -> anyhow::Result<Manifest> {
         let worker = workspace::program("assay-worker")?;
-        let known = worker::experiments(&worker)?;
-        let names: Vec<String> = known.iter().map(|k| k.name.clone()).collect();
-        let experiments = if self.experiments.is_empty() {
-            names
-        } else {
-            if let Some(name) = self.experiments.iter().find(|e| !names.contains(e)) {
-                bail!(
-                    "there is no experiment {name}; there are {}",
-                    names.join(", ")
-                );
-            }
-            plan::once(self.experiments)
-        };
-        // Some experiments bring their models, unless others are asked for.
-        let brings = |experiment: &String| {
-            let known = known.iter().find(|k| k.name == *experiment)?;
-            known.own_models.as_ref().filter(|_| self.models.is_empty())
-        };
+        let limit = self.memory();
+        let sweep = self.plan(&worker, limit)?;
+        let mut outcomes = local::run(&sweep, &worker, workers, limit)?;
+        Ok(sweep.manifest(|i| outcomes.remove(&i).unwrap_or_default()))
+    }
+
+    /// Bytes of memory that models may take together on this machine.
+    fn memory(&self) -> Option<u64> {
+        match (self.holding.memory, plan::available_memory()) {
+            (Some(asked), Some(available)) => Some(asked.min(available)),
+            (asked, available) => asked.or(available),
+        }
+    }
+
+    /// What is to be done, said before it is done. A model may take `limit`
+    /// bytes of memory.
+    pub(crate) fn plan(&self, worker: &Path, limit: Option<u64>) -> anyhow::Result<Sweep> {
+        let known = worker::experiments(worker)?;
+        let experiments = self.chosen(&known)?;
         let (registry, _, _) = workspace::models()?;
-        let shared: Vec<String> = experiments
-            .iter()
-            .filter(|e| brings(e).is_none())
-            .cloned()
-            .collect();
-        // What is known comes before what is asked.
-        let mut units = Vec::new();
+        let mut sweep = Sweep {
+            experiments: experiments.clone(),
+            units: Vec::new(),
+        };
+        let mut shared = Vec::new();
         for experiment in &experiments {
-            if let Some(folder) = brings(experiment) {
-                let follows = known
-                    .iter()
-                    .any(|k| k.name == *experiment && k.follows_training);
-                let candidates = plan::own(&workspace::root().join(folder), follows)?;
-                say!(
-                    "plan: {experiment} over {} models of {folder}",
-                    candidates.len()
-                );
-                let of = vec![experiment.clone()];
-                let say = candidates.len() <= MANY;
-                units.extend(candidates.into_iter().map(|c| (c, of.clone(), say)));
-            }
+            let known = known.iter().find(|k| k.name == *experiment);
+            // Some experiments bring their models, unless others are asked for.
+            let brings = known.filter(|_| self.models.is_empty());
+            let Some(folder) = brings.and_then(|k| k.own_models.as_ref()) else {
+                shared.push(experiment.clone());
+                continue;
+            };
+            let follows = known.is_some_and(|k| k.follows_training);
+            let candidates = plan::own(&workspace::root().join(folder), follows)?;
+            say!(
+                "plan: {experiment} over {} models of {folder}",
+                candidates.len()
+            );
+            let said = candidates.len() <= MANY;
+            self.add(&mut sweep, candidates, (slice::from_ref(experiment), said))?;
         }
         if !shared.is_empty() {
             let names = plan::select(self.models, &registry);
-            let memory = self.holding.memory;
-            let candidates = plan::prepare(&names, &shared, self.offline, memory, &worker)?;
-            plan::print(&candidates, &shared)?;
-            units.extend(candidates.into_iter().map(|c| (c, shared.clone(), true)));
+            if names.is_empty() {
+                bail!("no model is asked for, and the registry has no default one");
+            }
+            let candidates = plan::prepare(&names, self.fetching)?;
+            say!("plan: {} over {} models", shared.join(", "), names.len());
+            self.add(&mut sweep, candidates, (&shared, names.len() <= MANY))?;
             let follows = |e: &&String| known.iter().any(|k| k.name == **e && k.follows_training);
             let following: Vec<String> = shared.iter().filter(follows).cloned().collect();
             let checkpoints = plan::checkpoints(self.models, &registry);
@@ -166,177 +216,96 @@ impl Run<'_> {
                     checkpoints.len()
                 );
                 let candidates = plan::local(&checkpoints)?;
-                units.extend(
-                    candidates
-                        .into_iter()
-                        .map(|c| (c, following.clone(), false)),
-                );
+                self.add(&mut sweep, candidates, (&following, false))?;
             }
         }
-        let mut manifest = Manifest::new();
-        for experiment in &experiments {
-            manifest
-                .experiments
-                .insert(experiment.clone(), Outcomes::default());
-        }
-        for (candidate, experiments, say) in units {
-            let started = Instant::now();
-            let name = candidate.name.clone();
-            let to = (folder.as_path(), worker.as_path(), self);
-            let made = measure_one(candidate, &experiments, to, &mut manifest, say)?;
-            if !made.is_empty() {
-                let entry = serde_json::json!({
-                    "at": unix_seconds(),
-                    "host": hostname(),
-                    "commit": commit(),
-                    "command": command(std::env::args().skip(1)),
-                    "threads": std::thread::available_parallelism().map_or(0, usize::from),
-                    "model": name,
-                    "records": made,
-                    "seconds": started.elapsed().as_secs_f64(),
-                });
-                manifest::log(&folder, &entry)?;
+        sweep.survey(worker, limit)?;
+        plan::print(&sweep.units);
+        for unit in sweep.units.iter().filter(|u| u.said) {
+            for experiment in unit.present.keys() {
+                say!("{}: {experiment} is in the store", unit.name);
             }
         }
-        Ok(manifest)
+        Ok(sweep)
     }
-}
 
-/// Measures one model and gives the ids of the records that it computed.
-fn measure_one(
-    candidate: Candidate,
-    experiments: &[String],
-    (store, worker, run): (&Path, &Path, &Run),
-    manifest: &mut Manifest,
-    say: bool,
-) -> anyhow::Result<Vec<String>> {
-    let (name, label) = (candidate.name, candidate.label);
-    let not_run = |manifest: &mut Manifest, experiment: &str, reason: &str| {
-        if let Some(outcomes) = manifest.experiments.get_mut(experiment) {
-            outcomes.not_run.push(NotRun {
-                model: label.clone(),
-                reason: reason.to_owned(),
+    /// The experiments asked for, each once, or all.
+    fn chosen(&self, known: &[Known]) -> anyhow::Result<Vec<String>> {
+        let names: Vec<String> = known.iter().map(|k| k.name.clone()).collect();
+        if self.experiments.is_empty() {
+            return Ok(names);
+        }
+        if let Some(name) = self.experiments.iter().find(|e| !names.contains(e)) {
+            bail!(
+                "there is no experiment {name}; there are {}",
+                names.join(", ")
+            );
+        }
+        Ok(plan::once(self.experiments))
+    }
+
+    /// Adds a unit for each model.
+    fn add(
+        &self,
+        sweep: &mut Sweep,
+        candidates: Vec<Candidate>,
+        (experiments, said): (&[String], bool),
+    ) -> anyhow::Result<()> {
+        let by = By {
+            commit: commit(),
+            command: command(std::env::args().skip(1)),
+        };
+        for Candidate { name, label, state } in candidates {
+            let request = match state {
+                Ok(model) => Ok(self.request(model, experiments, by.clone())?),
+                Err(reason) => Err(reason),
+            };
+            sweep.units.push(Unit {
+                name,
+                label,
+                experiments: experiments.to_vec(),
+                said,
+                request,
+                present: BTreeMap::new(),
+                work: None,
             });
         }
-    };
-    let ready = match candidate.state {
-        Ok(ready) => ready,
-        Err(reason) => {
-            for experiment in experiments {
-                not_run(manifest, experiment, &reason);
-            }
-            return Ok(Vec::new());
-        }
-    };
-    let mut made = Vec::new();
-    let request = request(&ready, experiments, store, run)?;
-    let mut bar = Bar::new(&name);
-    let mut open: Vec<String> = experiments.to_vec();
-    let ended = worker::talk(worker, &["run"], Some(&request), &mut |event| {
-        match event {
-            Event::Progress { stage, done, total } => bar.steps(&stage, done, total),
-            Event::Warning { message } => bar.say(&message),
-            Event::Committed {
-                experiment,
-                record,
-                computed,
-                seconds,
-            } => {
-                open.retain(|e| *e != experiment);
-                if say {
-                    bar.say(&if computed {
-                        format!(
-                            "{name}: {experiment} measured in {}",
-                            human_seconds(seconds)
-                        )
-                    } else {
-                        format!("{name}: {experiment} is in the store")
-                    });
-                }
-                if computed {
-                    made.push(record.clone());
-                }
-                if let Some(outcomes) = manifest.experiments.get_mut(&experiment) {
-                    // Two ways to one model lead to one record.
-                    if outcomes.measured.iter().all(|m| m.record != record) {
-                        outcomes.measured.push(Measured {
-                            model: label.clone(),
-                            record,
-                        });
-                    }
-                }
-            }
-            Event::Refused { experiment, reason } => {
-                open.retain(|e| *e != experiment);
-                not_run(manifest, &experiment, &reason);
-            }
-            Event::Described { .. }
-            | Event::Summarised { .. }
-            | Event::Trained { .. }
-            | Event::Depends { .. }
-            | Event::Failed { .. } => {}
-        }
         Ok(())
-    });
-    drop(bar);
-    if let Err(error) = ended {
-        let reason = in_one_line(error.as_ref());
-        // A store that is held or cannot be written stops the run; a model
-        // that cannot be read is that model's row.
-        if open.is_empty() || is_about_the_store(&reason) {
-            return Err(error);
-        }
-        for experiment in open {
-            not_run(manifest, &experiment, &reason);
-        }
     }
-    Ok(made)
-}
 
-/// Failures that no other model would escape.
-fn is_about_the_store(reason: &str) -> bool {
-    [
-        "is held by another run",
-        "cannot write",
-        "cannot create",
-        "cannot lock",
-        "cannot sync",
-    ]
-    .iter()
-    .any(|words| reason.contains(words))
-}
-
-fn request(
-    ready: &Ready,
-    experiments: &[String],
-    store: &Path,
-    run: &Run,
-) -> anyhow::Result<String> {
-    let model = &ready.model;
-    let mut files = Vec::new();
-    for file in &model.files {
-        let Some(sha256) = file.sha256.clone() else {
-            bail!("{} has no hash", file.path.display());
-        };
-        files.push(ModelFile {
-            path: file.path.clone(),
-            sha256,
-        });
+    fn request(
+        &self,
+        model: ResolvedModel,
+        experiments: &[String],
+        by: By,
+    ) -> anyhow::Result<RunRequest> {
+        let mut files = Vec::new();
+        for file in model.files {
+            let Some(sha256) = file.sha256 else {
+                bail!("{} has no hash", file.path.display());
+            };
+            files.push(ModelFile {
+                path: file.path,
+                sha256,
+            });
+        }
+        Ok(RunRequest {
+            model: model.name,
+            revision: model.resolved,
+            family: model.family,
+            files,
+            experiments: experiments.to_vec(),
+            store: self.place.folder(),
+            full: self.holding.full,
+            hold: Hold {
+                // Decided when it is known how much memory it takes.
+                streamed: false,
+                as_stored: self.holding.as_stored,
+            },
+            prompts: self.prompts.cloned(),
+            by,
+        })
     }
-    Ok(serde_json::to_string(&RunRequest {
-        model: model.name.clone(),
-        revision: model.resolved.clone(),
-        family: model.family.clone(),
-        files,
-        experiments: experiments.to_vec(),
-        store: store.to_path_buf(),
-        full: run.holding.full,
-        hold: Hold {
-            streamed: ready.streamed,
-            as_stored: run.holding.as_stored,
-        },
-        prompts: run.prompts.cloned(),
-    })?)
 }
 
 /// Models of one experiment beyond which their lines become one.
@@ -410,16 +379,6 @@ fn command(arguments: impl Iterator<Item = String>) -> Vec<String> {
         }
     }
     kept
-}
-
-fn unix_seconds() -> u64 {
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    now.map_or(0, |d| d.as_secs())
-}
-
-fn hostname() -> String {
-    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    name.trim().to_owned()
 }
 
 /// The checked-out commit, with "+" if the tree differs from it.

@@ -7,7 +7,9 @@ use assay_record::PromptFormat;
 use assay_record::wire::OwnPrompts;
 
 use crate::manifest::Manifest;
+use crate::plan::Fetching;
 use crate::reproduce::{Run, print_results};
+use crate::sweep::local::Workers;
 use crate::{Ending, Holding, Place, golden, stats};
 
 /// Run one experiment.
@@ -38,6 +40,8 @@ pub(crate) struct Options {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
+    workers: Workers,
+    #[command(flatten)]
     holding: Holding,
     #[command(flatten)]
     place: Place,
@@ -49,19 +53,22 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<Ending> {
     let run = Run {
         experiments: &experiments,
         models: &options.models,
-        offline: options.offline,
+        fetching: match options.offline {
+            true => Fetching::Forbidden,
+            false => Fetching::Allowed,
+        },
         prompts: prompts.as_ref(),
         holding: &options.holding,
         place: &options.place,
     };
-    let _held = options.place.hold()?;
-    let mut measured = run.measure()?;
+    let mut measured = run.measure(&options.workers)?;
+    let _held = options.place.hold(options.workers.patience())?;
     let folder = options.place.folder();
     // The other experiments of the last run stay as they are.
     let mut manifest = Manifest::load(&folder).unwrap_or_else(|_| Manifest::new());
     manifest.experiments.append(&mut measured.experiments);
+    stats::summarise(&options.place, &mut manifest)?;
     manifest.save(&folder)?;
-    stats::summarise(&options.place, &manifest)?;
     let findings = golden::compare(&options.place, &manifest)?;
     print_results(&manifest, &findings, options.json);
     Ok(golden::ending(&findings))

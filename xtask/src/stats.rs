@@ -2,7 +2,9 @@
 
 use std::path::Path;
 
+use anyhow::Context;
 use assay_record::wire::SummariseRequest;
+use assay_record::{PATIENCE, sha256_hex};
 
 use crate::bars::Bar;
 use crate::manifest::Manifest;
@@ -12,19 +14,29 @@ use crate::{Ending, Place, worker, workspace};
 pub(crate) fn stats(place: &Place) -> anyhow::Result<Ending> {
     // Loaded first, so that a mistyped folder is not made.
     Manifest::load(&place.folder())?;
-    let _held = place.hold()?;
-    let manifest = Manifest::load(&place.folder())?;
-    summarise(place, &manifest)?;
+    let _held = place.hold(PATIENCE)?;
+    let mut manifest = Manifest::load(&place.folder())?;
+    summarise(place, &mut manifest)?;
+    manifest.save(&place.folder())?;
     say!("summaries: {}", place.summaries().display());
     Ok(Ending::Held)
 }
 
-/// Summarises every experiment of a run anew.
-pub(crate) fn summarise(place: &Place, manifest: &Manifest) -> anyhow::Result<()> {
-    summarise_into(place, manifest, &place.summaries())
+/// Summarises every experiment of a run anew, and notes what was written.
+pub(crate) fn summarise(place: &Place, manifest: &mut Manifest) -> anyhow::Result<()> {
+    summarise_into(place, manifest, &place.summaries())?;
+    manifest.summaries.clear();
+    for experiment in manifest.experiments.keys() {
+        let path = place.summaries().join(format!("{experiment}.json"));
+        let bytes =
+            std::fs::read(&path).with_context(|| format!("failed to read {}", path.display()))?;
+        let hash = sha256_hex(&bytes);
+        manifest.summaries.insert(experiment.clone(), hash);
+    }
+    Ok(())
 }
 
-/// As [`summarise`], into another folder.
+/// Summarises every experiment of a run into another folder.
 pub(crate) fn summarise_into(place: &Place, manifest: &Manifest, out: &Path) -> anyhow::Result<()> {
     let worker = workspace::program("assay-worker")?;
     let mut bar = Bar::new("statistics");

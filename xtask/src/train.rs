@@ -91,9 +91,14 @@ pub(crate) fn train(options: &Options) -> anyhow::Result<Ending> {
                         heard(&mut lock(&progress), at, total, event);
                         Ok(())
                     };
-                    let ended =
-                        worker::talk_with(&program, &arguments, None, &one_thread, &mut hear);
-                    if let Err(error) = ended {
+                    let process = worker::Process {
+                        worker: &program,
+                        arguments: &arguments,
+                        request: None,
+                        environment: &one_thread,
+                        patience: None,
+                    };
+                    if let Err(error) = process.talk(&mut hear) {
                         let mut progress = lock(&progress);
                         let line = format!("{}: {error}", model.name);
                         progress.bar.say(&line);

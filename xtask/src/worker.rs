@@ -2,7 +2,9 @@
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{ChildStdout, Command, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 use assay_record::wire::Event;
@@ -18,45 +20,110 @@ pub(crate) fn talk(
     request: Option<&str>,
     on_event: &mut dyn FnMut(Event) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
-    talk_with(worker, arguments, request, &[], on_event)
+    let process = Process {
+        worker,
+        arguments,
+        request,
+        environment: &[],
+        patience: None,
+    };
+    process.talk(on_event).map(|_| ())
 }
 
-/// As [`talk`], with variables of the environment.
-pub(crate) fn talk_with(
-    worker: &Path,
-    arguments: &[&str],
-    request: Option<&str>,
-    environment: &[(&str, &str)],
-    on_event: &mut dyn FnMut(Event) -> anyhow::Result<()>,
-) -> anyhow::Result<()> {
-    let mut child = Command::new(worker)
-        .args(arguments)
-        .envs(environment.iter().copied())
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .with_context(|| format!("failed to start {}", worker.display()))?;
-    if let (Some(mut stdin), Some(text)) = (child.stdin.take(), request) {
-        // A worker that ended before it read says why in its events.
-        let _ = stdin.write_all(text.as_bytes());
-    }
-    let mut failure = None;
-    if let Some(stdout) = child.stdout.take() {
-        for line in BufReader::new(stdout).lines() {
-            let line = line.context("failed to read from the worker")?;
-            let event: Event = serde_json::from_str(&line)
-                .with_context(|| format!("the worker wrote {line:?}, which is no event"))?;
-            match event {
-                Event::Failed { reason } => failure = Some(reason),
-                event => on_event(event)?,
+/// A worker process to be started.
+pub(crate) struct Process<'a> {
+    pub(crate) worker: &'a Path,
+    pub(crate) arguments: &'a [&'a str],
+    /// For its standard input.
+    pub(crate) request: Option<&'a str>,
+    /// Variables that it gets beside those of this process.
+    pub(crate) environment: &'a [(&'a str, &'a str)],
+    /// How long it may say nothing, not even that it lives; as long as it
+    /// likes if None.
+    pub(crate) patience: Option<Duration>,
+}
+
+/// How a worker that did not fail ended.
+pub(crate) enum Ended {
+    Well,
+    /// It said nothing for as long as patience lasts, and was killed.
+    Hung,
+}
+
+impl Process<'_> {
+    /// As [`talk`].
+    pub(crate) fn talk(
+        &self,
+        on_event: &mut dyn FnMut(Event) -> anyhow::Result<()>,
+    ) -> anyhow::Result<Ended> {
+        let mut child = Command::new(self.worker)
+            .args(self.arguments)
+            .envs(self.environment.iter().copied())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .with_context(|| format!("failed to start {}", self.worker.display()))?;
+        if let (Some(mut stdin), Some(text)) = (child.stdin.take(), self.request) {
+            // A worker that ended before it read says why in its events.
+            let _ = stdin.write_all(text.as_bytes());
+        }
+        let mut failure = None;
+        if let Some(stdout) = child.stdout.take() {
+            let lines = lines(stdout);
+            loop {
+                let line = match next(&lines, self.patience) {
+                    Next::Line(line) => line.context("failed to read from the worker")?,
+                    Next::End => break,
+                    Next::Silence => {
+                        child.kill().context("failed to end a worker that hangs")?;
+                        child.wait().context("failed to wait for the worker")?;
+                        return Ok(Ended::Hung);
+                    }
+                };
+                let event: Event = serde_json::from_str(&line)
+                    .with_context(|| format!("the worker wrote {line:?}, which is no event"))?;
+                match event {
+                    Event::Failed { reason } => failure = Some(reason),
+                    event => on_event(event)?,
+                }
             }
         }
+        let status = child.wait().context("failed to wait for the worker")?;
+        match failure {
+            Some(reason) => bail!("{reason}"),
+            None if status.success() => Ok(Ended::Well),
+            None => bail!("the worker ended with {status} (out of memory, or killed)"),
+        }
     }
-    let status = child.wait().context("failed to wait for the worker")?;
-    match failure {
-        Some(reason) => bail!("{reason}"),
-        None if status.success() => Ok(()),
-        None => bail!("the worker ended with {status} (out of memory, or killed)"),
+}
+
+/// The lines of a process, read by a thread that ends with it.
+fn lines(stdout: ChildStdout) -> Receiver<std::io::Result<String>> {
+    let (send, lines) = channel();
+    std::thread::spawn(move || {
+        for line in BufReader::new(stdout).lines() {
+            if send.send(line).is_err() {
+                return;
+            }
+        }
+    });
+    lines
+}
+
+enum Next {
+    Line(std::io::Result<String>),
+    End,
+    Silence,
+}
+
+fn next(lines: &Receiver<std::io::Result<String>>, patience: Option<Duration>) -> Next {
+    let Some(patience) = patience else {
+        return lines.recv().map_or(Next::End, Next::Line);
+    };
+    match lines.recv_timeout(patience) {
+        Ok(line) => Next::Line(line),
+        Err(RecvTimeoutError::Disconnected) => Next::End,
+        Err(RecvTimeoutError::Timeout) => Next::Silence,
     }
 }
 

@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use anyhow::{Context, bail};
-use assay_record::{ExperimentSpec, Store, UnitLock};
+use assay_record::{ExperimentSpec, Store, UnitClaim};
 use assay_source::{Lock, ModelCache, Registry};
 
 use crate::Place;
@@ -63,10 +64,14 @@ impl Place {
             .unwrap_or_else(|| root().join(".assay").join("store"))
     }
 
-    /// Holds the store for one run: two at once would take each other's
-    /// list and summaries for their own.
-    pub(crate) fn hold(&self) -> anyhow::Result<UnitLock> {
-        Ok(Store::open(&self.folder())?.lock("last-run")?)
+    /// Holds the list of the last run and its summaries, after others have
+    /// let them go: two at once would take each other's for their own.
+    pub(crate) fn hold(&self, patience: Duration) -> anyhow::Result<UnitClaim> {
+        let store = Store::open(&self.folder())?.with_patience(patience);
+        let claim = store.wait_for("last-run", &mut |holder| {
+            say!("waiting: {holder} writes the results of its run");
+        })?;
+        Ok(claim)
     }
 
     /// Folder of the summaries of the last run.

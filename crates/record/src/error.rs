@@ -74,12 +74,6 @@ pub enum RecordError {
         /// Its name.
         name: String,
     },
-    /// Another process holds the unit.
-    #[error("{path} is held by another run; wait for it or give another --store")]
-    Busy {
-        /// The lock file.
-        path: PathBuf,
-    },
 }
 
 impl RecordError {

@@ -6,24 +6,30 @@
 //! wrote. Every wire format carries a version; another version is refused.
 
 mod canonical;
+mod claim;
 mod claims;
 mod error;
 mod fingerprint;
 mod key;
+mod made;
 mod sample;
+mod sealed;
 mod spec;
 mod store;
 mod summary;
 pub mod wire;
 
 pub use canonical::{canonical_json, sha256_hex};
+pub use claim::{Attempt, Claim as UnitClaim, Holder, PATIENCE};
 pub use claims::{ClaimEntry, ClaimsFile, ExperimentClaims};
 pub use error::RecordError;
 pub use fingerprint::{NUMERIC_CRATES, numeric_fingerprint};
 pub use key::{RECORDING, RecordKey, SWITCHES, switches_in_force};
+pub use made::Made;
 pub use sample::{Measure, ModelFacts, Record, Sample};
+pub use sealed::Seal;
 pub use spec::{Claim, Direction, ExperimentSpec, Prompt, PromptFile, PromptFormat, PromptSet};
-pub use store::{Store, UnitLock, write_atomically};
+pub use store::{Store, write_atomically};
 pub use summary::{
     Agreement, Axis, Bar, Cell, ClaimVerdict, Column, Comparison, Erratum, Evidence, Figure, Fit,
     Format, Line, ModelRow, NotRun, Number, Panel, Plot, Point, Summary, Table, Tolerance, Verdict,

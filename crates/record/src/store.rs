@@ -1,33 +1,36 @@
 use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
-
-use crate::canonical::{canonical_json, sha256_hex};
+use crate::claim::{Attempt, Claim, Holder, PATIENCE};
 use crate::error::RecordError;
-use crate::{Record, RecordKey};
-
-/// Version of the record file.
-const FORMAT: u32 = 1;
+use crate::{Made, Record, RecordKey, Seal};
 
 /// A record file: the record, and the hash of its canonical JSON.
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RecordFile {
-    format: u32,
-    sha256: String,
-    record: serde_json::Value,
-}
+const RECORD: Seal = Seal {
+    kind: "record",
+    field: "record",
+    format: 1,
+};
+
+/// How a record came to be.
+const MADE: Seal = Seal {
+    kind: "note of how a record was made",
+    field: "made",
+    format: 1,
+};
 
 /// A folder of records, one file each, named by what they were computed from.
 ///
-/// Layout: `records/<experiment>/<id>.json` and `locks/<name>.lock`. A record
-/// is written to a temporary file, synced and renamed, so a file under its
-/// final name is whole.
+/// Layout: `records/<experiment>/<id>.json`, `made/<experiment>/<id>.json` and
+/// `claims/<name>.claim`. A file is written under a temporary name, synced and
+/// renamed, so a file under its final name is whole. How a record was made is
+/// written before it, so a record that is there has an origin.
 #[derive(Debug, Clone)]
 pub struct Store {
     root: PathBuf,
+    patience: Duration,
 }
 
 impl Store {
@@ -39,7 +42,15 @@ impl Store {
         std::fs::create_dir_all(root).map_err(RecordError::io("create", root))?;
         Ok(Self {
             root: root.to_path_buf(),
+            patience: PATIENCE,
         })
+    }
+
+    /// With another time after which a claim that shows no sign of life is
+    /// taken over.
+    #[must_use]
+    pub fn with_patience(self, patience: Duration) -> Self {
+        Self { patience, ..self }
     }
 
     /// The store's folder.
@@ -77,43 +88,33 @@ impl Store {
     /// or filed under a name that is not its own.
     pub fn read(&self, experiment: &str, id: &str) -> Result<Record, RecordError> {
         let path = self.record_path(experiment, id);
-        let malformed = |reason: String| RecordError::Malformed {
-            path: path.clone(),
-            kind: "record",
-            reason,
-        };
-        let text = std::fs::read_to_string(&path).map_err(RecordError::io("read", &path))?;
-        let file: RecordFile = serde_json::from_str(&text).map_err(|e| malformed(e.to_string()))?;
-        if file.format != FORMAT {
-            return Err(RecordError::Version {
-                path,
-                kind: "record",
-                found: file.format,
-                expected: FORMAT,
-            });
-        }
-        let found = sha256_hex(
-            canonical_json(&file.record)
-                .map_err(|e| malformed(e.to_string()))?
-                .as_bytes(),
-        );
-        if found != file.sha256 {
-            return Err(RecordError::Damaged {
-                path,
-                stated: file.sha256,
-                found,
-            });
-        }
-        let record: Record =
-            serde_json::from_value(file.record).map_err(|e| malformed(e.to_string()))?;
+        let record: Record = RECORD.read(&path)?;
         let own = key_id(&record.key)?;
         if own != id || record.key.experiment != experiment {
-            return Err(malformed(format!(
-                "it holds record {own} of {}",
-                record.key.experiment
-            )));
+            return Err(RecordError::Malformed {
+                path,
+                kind: "record",
+                reason: format!("it holds record {own} of {}", record.key.experiment),
+            });
         }
         Ok(record)
+    }
+
+    /// How a record was made, if that is known.
+    ///
+    /// # Errors
+    /// The note is damaged, of another format version, or not a note.
+    pub fn made(&self, experiment: &str, id: &str) -> Result<Option<Made>, RecordError> {
+        let path = self.made_path(experiment, id);
+        if !path.exists() {
+            return Ok(None);
+        }
+        MADE.read(&path).map(Some)
+    }
+
+    fn made_path(&self, experiment: &str, id: &str) -> PathBuf {
+        let folder = self.root.join("made").join(experiment);
+        folder.join(format!("{id}.json"))
     }
 
     /// Every record of an experiment that can be read, in the order of ids,
@@ -147,39 +148,42 @@ impl Store {
         Ok((records, errors))
     }
 
-    /// Writes a record under its key and returns its id.
+    /// Writes a record under its key, and how it was made, and returns its id.
     ///
     /// # Errors
     /// A measure is NaN or infinite, the disk is full, the folder is read-only.
-    pub fn commit(&self, record: &Record) -> Result<String, RecordError> {
+    pub fn commit(&self, record: &Record, made: &Made) -> Result<String, RecordError> {
         record.check_finite()?;
         let id = key_id(&record.key)?;
-        let path = self.record_path(&record.key.experiment, &id);
-        let malformed = |e: serde_json::Error| RecordError::Malformed {
-            path: path.clone(),
-            kind: "record",
-            reason: e.to_string(),
-        };
-        let body = serde_json::to_value(record).map_err(malformed)?;
-        let file = RecordFile {
-            format: FORMAT,
-            sha256: sha256_hex(canonical_json(&body).map_err(malformed)?.as_bytes()),
-            record: body,
-        };
-        let mut text = serde_json::to_string_pretty(&file).map_err(malformed)?;
-        text.push('\n');
-        write_atomically(&path, text.as_bytes())?;
+        let experiment = &record.key.experiment;
+        MADE.write(&self.made_path(experiment, &id), made)?;
+        RECORD.write(&self.record_path(experiment, &id), record)?;
         Ok(id)
     }
 
-    /// Takes the lock of a unit of work; it is let go when the value drops, or
-    /// when the process dies.
+    /// Claims a unit of work, if nobody else is at work on it.
     ///
     /// # Errors
-    /// Another process holds it, or the folder is read-only.
-    pub fn lock(&self, unit: &str) -> Result<UnitLock, RecordError> {
-        let folder = self.root.join("locks");
-        std::fs::create_dir_all(&folder).map_err(RecordError::io("create", &folder))?;
+    /// The folder is read-only, the disk is full.
+    pub fn claim(&self, unit: &str) -> Result<Attempt, RecordError> {
+        Claim::attempt(&self.claim_path(unit))
+    }
+
+    /// Claims a unit of work, after others have let it go or shown no sign of
+    /// life for this store's patience. `tell` hears who holds it, if somebody
+    /// does.
+    ///
+    /// # Errors
+    /// The folder is read-only, the disk is full.
+    pub fn wait_for(
+        &self,
+        unit: &str,
+        tell: &mut dyn FnMut(&Holder),
+    ) -> Result<Claim, RecordError> {
+        Claim::wait(&self.claim_path(unit), self.patience, tell)
+    }
+
+    fn claim_path(&self, unit: &str) -> PathBuf {
         let name: String = unit
             .chars()
             .map(|c| match c {
@@ -187,18 +191,7 @@ impl Store {
                 _ => '_',
             })
             .collect();
-        let path = folder.join(format!("{name}.lock"));
-        let file = File::options()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(&path)
-            .map_err(RecordError::io("lock", &path))?;
-        match file.try_lock() {
-            Ok(()) => Ok(UnitLock { _file: file }),
-            Err(std::fs::TryLockError::WouldBlock) => Err(RecordError::Busy { path }),
-            Err(std::fs::TryLockError::Error(e)) => Err(RecordError::io("lock", &path)(e)),
-        }
+        self.root.join("claims").join(format!("{name}.claim"))
     }
 }
 
@@ -208,12 +201,6 @@ fn key_id(key: &RecordKey) -> Result<String, RecordError> {
         kind: "record key",
         reason: e.to_string(),
     })
-}
-
-/// A held lock.
-#[derive(Debug)]
-pub struct UnitLock {
-    _file: File,
 }
 
 /// Writes a file so that a reader sees the old bytes or the new ones and

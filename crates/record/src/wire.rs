@@ -50,6 +50,51 @@ pub struct RunRequest {
     /// Prompts in place of the experiments' own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prompts: Option<OwnPrompts>,
+    /// For whom the records are made.
+    pub by: By,
+}
+
+/// Who asks for records: goes into [`crate::Made`], and changes no number.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct By {
+    /// The commit that is checked out.
+    pub commit: String,
+    /// Arguments of cargo xtask.
+    pub command: Vec<String>,
+}
+
+/// What is asked about some units before they are run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SurveyRequest {
+    /// The units.
+    pub units: Vec<RunRequest>,
+    /// Bytes of memory that a model may take.
+    pub memory: Option<u64>,
+}
+
+/// What is known of a unit before it is run.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Survey {
+    /// Experiment -> id of its record, where the store has it whole.
+    pub present: std::collections::BTreeMap<String, String>,
+    /// What computing the rest takes; None if there is no rest.
+    pub work: Option<Work>,
+}
+
+/// What computing a unit takes.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Work {
+    /// Bytes of memory that a worker needs.
+    pub memory: u64,
+    /// The model does not fit the limit as a whole, and is to be streamed.
+    pub streamed: bool,
+    /// Of the missing experiments, from their operations and this machine's
+    /// measured matmul rate.
+    pub seconds: f64,
 }
 
 /// Prompts that a user brings.
@@ -183,18 +228,20 @@ pub enum Event {
         /// Seconds of this experiment, model loading excluded.
         seconds: f64,
     },
-    /// What a model is and what work it would be.
-    Described {
-        /// From the config and the code.
-        facts: crate::ModelFacts,
-        /// Bytes of memory that a worker needs for it.
-        memory: u64,
-        /// It does not fit the limit as a whole, and is to be streamed.
-        streamed: bool,
-        /// Experiment -> seconds, from its operations and this machine's
-        /// measured matmul rate.
-        seconds: std::collections::BTreeMap<String, f64>,
+    /// What is known of a unit.
+    Surveyed {
+        /// Its place in the request.
+        unit: usize,
+        /// Or why nothing can be known, in one sentence.
+        survey: Result<Survey, String>,
     },
+    /// Somebody else is at work on the unit.
+    Held {
+        /// Who.
+        by: String,
+    },
+    /// The worker lives.
+    Alive,
     /// Something that the user should know and that does not stop the work.
     Warning {
         /// In one sentence.

@@ -1,105 +1,205 @@
-//! claims.toml: what it refuses, and where it and the declarations differ.
+//! Who is at work on what: one holder, and another when it is gone or hangs.
 #![allow(clippy::unwrap_used)]
 
-use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader};
 use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
-use assay_record::{ClaimsFile, ExperimentSpec};
+use assay_record::{Attempt, Store, UnitClaim};
 
-const CLAIMS: &str = r#"
-[gain]
-minutes = 0.5
-needs = "nothing"
+const UNIT: &str = "tiny@local";
 
-[gain.claims."gain.falls"]
-headline = 1
-tables = ["gains"]
-errata = ["E1"]
-published = ["gain.published"]
-controls = ["gain.stays"]
-
-[gain.claims."gain.stays"]
-tables = ["gains-*"]
-"#;
-
-const SPEC: &str = r#"
-version = 1
-title = "t"
-hypothesis = "h"
-predicts = "p"
-falsified-by = "f"
-unit = "prompt"
-dtype = "f32"
-sites = []
-prompts = []
-seed = 1
-alpha = 0.05
-models = []
-"#;
-
-fn parse(text: &str) -> Result<ClaimsFile, String> {
-    ClaimsFile::parse(text, Path::new("claims.toml")).map_err(|e| e.to_string())
-}
-
-/// Experiment "gain" with these claims.
-fn declared(claims: &[&str]) -> BTreeMap<String, ExperimentSpec> {
-    let mut text = SPEC.to_owned();
-    for id in claims {
-        text.push_str(&format!(
-            "[[claims]]\nid = \"{id}\"\nstatement = \"s\"\nmetric = \"m\"\ndirection = \"positive\"\nsmallest-effect = 1.0\nfamily = \"f\"\n"
-        ));
+fn claimed(store: &Store) -> Option<UnitClaim> {
+    match store.claim(UNIT).unwrap() {
+        Attempt::Claimed(claim) => Some(claim),
+        Attempt::Held(_) => None,
     }
-    let spec = ExperimentSpec::parse(&text, Path::new("experiment.toml")).unwrap();
-    BTreeMap::from([("gain".to_owned(), spec)])
 }
 
 #[test]
-fn it_says_what_it_says() {
-    let claims = parse(CLAIMS).unwrap();
-    let falls = claims.claim("gain.falls").unwrap();
-    assert_eq!(falls.headline, Some(1));
-    assert_eq!(
-        (falls.errata[0].as_str(), falls.controls[0].as_str()),
-        ("E1", "gain.stays")
-    );
-    assert_eq!(claims.claim("gain.rises"), None);
-    let faults = claims.differences(&declared(&["gain.falls", "gain.stays"]));
-    assert_eq!(faults, [""; 0]);
+fn a_claim_has_one_holder() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(folder.path()).unwrap();
+    let held = claimed(&store).unwrap();
+    match store.claim(UNIT).unwrap() {
+        Attempt::Held(holder) => assert_eq!(holder.pid, std::process::id()),
+        Attempt::Claimed(_) => panic!("claimed twice"),
+    }
+    let Attempt::Claimed(_other) = store.claim("tiny@main").unwrap() else {
+        panic!("another unit is free");
+    };
+    drop(held);
+    assert!(claimed(&store).is_some());
 }
 
-#[track_caller]
-fn check_refused(from: &str, to: &str, words: &str) {
-    assert!(CLAIMS.contains(from));
-    let error = parse(&CLAIMS.replace(from, to)).unwrap_err();
-    assert!(error.contains(words), "{error}");
-    assert!(
-        error.starts_with("claims.toml") && !error.contains('\n'),
-        "{error}"
-    );
+/// Names with separators stay inside the folder of claims.
+#[test]
+fn a_claim_is_a_file_of_the_store() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(&folder.path().join("store")).unwrap();
+    let _claim = store.claim("../../escape/é").unwrap();
+    let claims = std::fs::read_dir(folder.path().join("store/claims")).unwrap();
+    assert_eq!(claims.count(), 1);
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+}
+
+/// Of many that ask at once one gets it, each time.
+#[test]
+fn of_many_at_once_one_has_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(folder.path()).unwrap();
+    for _ in 0..50 {
+        let claims = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..8).map(|_| scope.spawn(|| claimed(&store))).collect();
+            let ended = threads.into_iter().map(|t| t.join().unwrap());
+            ended.collect::<Vec<_>>()
+        });
+        assert_eq!(claims.iter().flatten().count(), 1);
+    }
+}
+
+const HELD: &str = "claim held by a process of its own";
+
+/// Run again as a child, this test takes the claim and waits to be killed.
+fn child_that_holds(folder: &Path, test: &str) -> Child {
+    let mut child = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", test, "--nocapture"])
+        .env("ASSAY_TEST_CLAIM_FOLDER", folder)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let held = lines.map_while(Result::ok).any(|l| l.contains(HELD));
+    assert!(held, "the child did not take the claim");
+    child
+}
+
+/// Is this the child? Then it holds the claim until it is killed, and says
+/// when it has lost it.
+fn is_child() -> bool {
+    let Some(folder) = std::env::var_os("ASSAY_TEST_CLAIM_FOLDER") else {
+        return false;
+    };
+    let store = Store::open(Path::new(&folder)).unwrap();
+    let claim = claimed(&store).unwrap();
+    println!("{HELD}");
+    while claim.is_ours() {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    drop(claim);
+    std::fs::write(Path::new(&folder).join("lost"), "").unwrap();
+    true
 }
 
 #[test]
-fn a_faulty_file_is_refused_in_one_line() {
-    check_refused("minutes = 0.5", "minutes = 0", "minutes of gain is 0");
-    check_refused("minutes = 0.5", "minutes = nan", "minutes of gain is NaN");
-    check_refused(
-        "tables = [\"gains\"]",
-        "tables = []",
-        "claim gain.falls names no table",
-    );
-    check_refused("headline = 1", "headlin = 1", "headlin");
-    check_refused("needs = \"nothing\"", "", "needs");
-    check_refused("[gain]", "[gain", "line 2");
+fn a_killed_process_lets_its_claim_go() {
+    if is_child() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(folder.path()).unwrap();
+    let mut child = child_that_holds(folder.path(), "a_killed_process_lets_its_claim_go");
+    assert!(claimed(&store).is_none());
+    child.kill().unwrap();
+    // Dead and not yet waited for is dead.
+    let patience = Instant::now() + Duration::from_secs(20);
+    while claimed(&store).is_none() {
+        assert!(Instant::now() < patience, "the dead hold on");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    child.wait().unwrap();
+}
+
+fn signal(child: &Child, signal: libc::c_int) {
+    // SAFETY: kill takes two integers and touches no memory.
+    assert_eq!(unsafe { libc::kill(child.id().cast_signed(), signal) }, 0);
+}
+
+/// A process that hangs loses its claim to one that has waited, and sees it
+/// when it goes on; it does not take the other's claim with it.
+#[test]
+fn a_hung_process_is_taken_over() {
+    if is_child() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let patience = Duration::from_secs(3);
+    let store = Store::open(folder.path()).unwrap().with_patience(patience);
+    let mut child = child_that_holds(folder.path(), "a_hung_process_is_taken_over");
+    signal(&child, libc::SIGSTOP);
+    let begun = Instant::now();
+    let mut told = 0;
+    let claim = store
+        .wait_for(UNIT, &mut |holder| {
+            assert_eq!(holder.pid, child.id());
+            told += 1;
+        })
+        .unwrap();
+    assert!(begun.elapsed() >= patience, "it was not waited for");
+    assert_eq!(told, 1);
+    signal(&child, libc::SIGCONT);
+    while !folder.path().join("lost").exists() {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    child.wait().unwrap();
+    assert!(claim.is_ours());
+    assert!(claimed(&store).is_none());
+}
+
+/// One that counts on is waited for however long it takes, whatever the clock
+/// of its file says.
+#[test]
+fn a_living_process_keeps_its_claim() {
+    let folder = tempfile::tempdir().unwrap();
+    let patience = Duration::from_secs(4);
+    let store = Store::open(folder.path()).unwrap().with_patience(patience);
+    let held = claimed(&store).unwrap();
+    let path = folder.path().join("claims/tiny@local.claim");
+    let waiting = std::thread::spawn({
+        let store = store.clone();
+        move || store.wait_for(UNIT, &mut |_| ()).unwrap().is_ours()
+    });
+    // Clocks jump to and fro.
+    for hours in [0, 500_000, 1, 100_000, 0, 500_000] {
+        let time = std::time::UNIX_EPOCH + Duration::from_secs(3600 * hours);
+        std::fs::File::options()
+            .write(true)
+            .open(&path)
+            .unwrap()
+            .set_modified(time)
+            .unwrap();
+        std::thread::sleep(Duration::from_secs(1));
+        assert!(held.is_ours() && !waiting.is_finished());
+    }
+    drop(held);
+    assert!(waiting.join().unwrap());
 }
 
 #[test]
-fn what_only_one_of_the_two_has_is_named() {
-    let claims = parse(CLAIMS).unwrap();
-    let faults = claims.differences(&declared(&["gain.falls", "gain.rises"]));
-    let expected = [
-        "claim gain.rises of gain is declared and not in claims.toml",
-        "claim gain.falls names gain.stays in claims.toml, which no experiment declares",
-        "claim gain.stays stands in claims.toml under gain, which does not declare it",
-    ];
-    assert_eq!(faults, expected);
+fn a_torn_claim_is_nobodys() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(folder.path()).unwrap();
+    std::fs::create_dir(folder.path().join("claims")).unwrap();
+    for text in ["", "{", "{\"host\":\"x\"}\n7"] {
+        std::fs::write(folder.path().join("claims/tiny@local.claim"), text).unwrap();
+        assert!(claimed(&store).is_some(), "{text:?}");
+    }
+}
+
+/// Of another machine's holder nothing is known but that its count moves.
+#[test]
+fn another_machines_claim_is_watched() {
+    let folder = tempfile::tempdir().unwrap();
+    let patience = Duration::from_secs(2);
+    let store = Store::open(folder.path()).unwrap().with_patience(patience);
+    drop(claimed(&store).unwrap());
+    let line = r#"{"host":"far","realm":"another","pid":1,"started":"5"}"#;
+    let path = folder.path().join("claims/tiny@local.claim");
+    std::fs::write(&path, format!("{line}\n1")).unwrap();
+    assert!(claimed(&store).is_none());
+    let begun = Instant::now();
+    store.wait_for(UNIT, &mut |_| ()).unwrap();
+    assert!(begun.elapsed() >= patience);
 }

@@ -75,7 +75,7 @@ fn a_store_has_nothing_under_another_key() {
     let folder = tempfile::tempdir().unwrap();
     let store = Store::open(folder.path()).unwrap();
     let record = fixture::record(vec![1.0]);
-    store.commit(&record).unwrap();
+    store.commit(&record, &fixture::made()).unwrap();
     assert_eq!(store.get(&record.key).unwrap(), Some(record));
     for (field, key) in changed_keys() {
         assert_eq!(store.get(&key).unwrap(), None, "{field}");

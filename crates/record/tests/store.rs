@@ -3,9 +3,7 @@
 
 mod fixture;
 
-use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 
 use assay_record::{Measure, Record, RecordError, RecordKey, Store, write_atomically};
 
@@ -13,7 +11,7 @@ use assay_record::{Measure, Record, RecordError, RecordKey, Store, write_atomica
 fn stored(record: &Record) -> (tempfile::TempDir, Store, PathBuf) {
     let folder = tempfile::tempdir().unwrap();
     let store = Store::open(folder.path()).unwrap();
-    let id = store.commit(record).unwrap();
+    let id = store.commit(record, &fixture::made()).unwrap();
     let path = store.record_path("made-up", &id);
     (folder, store, path)
 }
@@ -69,7 +67,7 @@ fn equal_records_have_equal_files() {
     assert_eq!(first.file_name(), second.file_name());
     let bytes = std::fs::read(&second).unwrap();
     assert_eq!(std::fs::read(first).unwrap(), bytes);
-    store.commit(&record).unwrap();
+    store.commit(&record, &fixture::made()).unwrap();
     assert_eq!(std::fs::read(second).unwrap(), bytes);
 }
 
@@ -207,63 +205,21 @@ fn a_file_in_the_way_is_named() {
     assert!(error.to_string().contains("file"), "{error}");
 }
 
+/// How it was made lies beside the record, and a note that is damaged is named.
 #[test]
-fn a_lock_has_one_holder() {
-    let folder = tempfile::tempdir().unwrap();
-    let store = Store::open(folder.path()).unwrap();
-    let held = store.lock("tiny@local").unwrap();
-    let error = store.lock("tiny@local").unwrap_err();
-    assert!(matches!(error, RecordError::Busy { .. }), "{error}");
-    assert!(error.to_string().contains("is held by another run"));
-    let _other = store.lock("tiny@main").unwrap();
-    drop(held);
-    store.lock("tiny@local").unwrap();
-}
-
-/// Names with separators stay inside the folder of locks.
-#[test]
-fn a_lock_is_a_file_of_the_store() {
-    let folder = tempfile::tempdir().unwrap();
-    let store = Store::open(&folder.path().join("store")).unwrap();
-    let _lock = store.lock("../../escape/é").unwrap();
-    let locks = std::fs::read_dir(folder.path().join("store/locks")).unwrap();
-    assert_eq!(locks.count(), 1);
-    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
-}
-
-const HELD: &str = "lock held by a process of its own";
-
-/// Run again as a child, this test takes the lock and waits to be killed.
-#[test]
-fn a_killed_process_lets_its_lock_go() {
-    if let Some(folder) = std::env::var_os("ASSAY_TEST_LOCK_FOLDER") {
-        let store = Store::open(Path::new(&folder)).unwrap();
-        let _lock = store.lock("tiny@local").unwrap();
-        println!("{HELD}");
-        let mut line = String::new();
-        std::io::stdin().read_line(&mut line).unwrap();
-        return;
-    }
-    let folder = tempfile::tempdir().unwrap();
-    let store = Store::open(folder.path()).unwrap();
-    let mut child = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "a_killed_process_lets_its_lock_go"])
-        .arg("--nocapture")
-        .env("ASSAY_TEST_LOCK_FOLDER", folder.path())
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let lines = BufReader::new(child.stdout.take().unwrap()).lines();
-    let held = lines.map_while(Result::ok).any(|l| l.contains(HELD));
-    assert!(held, "the child did not take the lock");
-    assert!(matches!(
-        store.lock("tiny@local"),
-        Err(RecordError::Busy { .. })
-    ));
-    child.kill().unwrap();
-    child.wait().unwrap();
-    store.lock("tiny@local").unwrap();
+fn how_a_record_was_made_is_kept() {
+    let record = fixture::record(vec![1.0]);
+    let (folder, store, path) = stored(&record);
+    let id = record.key.id().unwrap();
+    assert_eq!(store.made("made-up", &id).unwrap(), Some(fixture::made()));
+    assert_eq!(store.made("made-up", "another").unwrap(), None);
+    let bytes = std::fs::read_to_string(&path).unwrap();
+    let note = folder.path().join(format!("made/made-up/{id}.json"));
+    let text = std::fs::read_to_string(&note).unwrap();
+    std::fs::write(&note, text.replace("0123abcd", "1123abcd")).unwrap();
+    let error = store.made("made-up", &id).unwrap_err();
+    assert!(matches!(error, RecordError::Damaged { .. }), "{error}");
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), bytes);
 }
 
 /// Scalars stay scalars and series series, also where they are whole or empty.
@@ -289,7 +245,7 @@ fn a_record_that_could_not_be_read_back_is_not_written() {
         let mut record = fixture::record(vec![1.0]);
         let measures = &mut record.samples[0].measures;
         measures.insert("smuggled".to_owned(), Measure::Series(vec![1.0, value]));
-        let error = store.commit(&record).unwrap_err();
+        let error = store.commit(&record, &fixture::made()).unwrap_err();
         assert!(
             matches!(error, RecordError::NotFinite { .. }),
             "{value}: {error}"

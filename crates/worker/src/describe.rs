@@ -1,39 +1,36 @@
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Instant;
 
 use assay_checkpoint::Checkpoint;
 use assay_decoder::Residency;
-use assay_record::wire::Event;
+use assay_record::wire::Work;
 use assay_trace::Recording;
 use candle_core::{DType, Device, Tensor};
 
-use crate::{emit, experiments, facts, hold};
+use crate::experiments::Declared;
+use crate::{facts, hold};
 
-/// Says what a model is and what the experiments `asked` (every one if none
-/// is) need of it, without reading its weights.
-pub(crate) fn describe(model: &Path, limit: Option<u64>, asked: &[String]) -> anyhow::Result<()> {
+/// What computing some experiments on a model takes, without reading its
+/// weights. `rate` is this machine's [`matmul_rate`].
+pub(crate) fn describe(
+    model: &Path,
+    limit: Option<u64>,
+    asked: &[&Declared],
+    rate: f64,
+) -> anyhow::Result<Work> {
     if Recording::is_in(model) {
-        let recording = Recording::open(model)?;
-        return emit(&Event::Described {
-            facts: facts::of_recording(recording.config())?,
+        Recording::open(model)?;
+        return Ok(Work {
             memory: 0,
             streamed: false,
-            seconds: BTreeMap::new(),
+            seconds: 0.0,
         });
     }
     let checkpoint = Checkpoint::open(model)?;
     let facts = facts::shape(&checkpoint);
-    let rate = matmul_rate()?;
-    let mut seconds = BTreeMap::new();
+    let mut seconds = 0.0;
     let (mut extra, mut activations) = (0, 0);
-    let names: Vec<&str> = if asked.is_empty() {
-        experiments::names().collect()
-    } else {
-        asked.iter().map(String::as_str).collect()
-    };
-    for name in names {
-        let declared = experiments::find(name)?;
+    for declared in asked {
         let mut tokens = 0;
         if let Some(tokenizer) = &checkpoint.tokenizer {
             for prompt in &declared.prompts.prompts {
@@ -46,11 +43,10 @@ pub(crate) fn describe(model: &Path, limit: Option<u64>, asked: &[String]) -> an
         extra = extra.max(declared.experiment.extra_memory(&facts));
         let kept = declared.experiment.activations(&facts, tokens as u64);
         activations = activations.max(kept);
-        seconds.insert(name.to_owned(), flop / rate);
+        seconds += flop / rate;
     }
     let (residency, memory) = hold::choose(&checkpoint.config, (extra, activations), limit)?;
-    emit(&Event::Described {
-        facts,
+    Ok(Work {
         memory,
         streamed: residency == Residency::Streamed,
         seconds,
@@ -59,7 +55,7 @@ pub(crate) fn describe(model: &Path, limit: Option<u64>, asked: &[String]) -> an
 
 /// Operations per second of an f32 matrix product of the usual size, measured
 /// for a tenth of a second.
-fn matmul_rate() -> anyhow::Result<f64> {
+pub(crate) fn matmul_rate() -> anyhow::Result<f64> {
     let (m, k, n) = (400, 1024, 1024);
     let a = Tensor::ones((m, k), DType::F32, &Device::Cpu)?;
     let b = Tensor::ones((k, n), DType::F32, &Device::Cpu)?;

@@ -89,11 +89,6 @@ pub(crate) fn find_with(name: &str, own: Option<&OwnPrompts>) -> anyhow::Result<
     })
 }
 
-/// Names of all experiments.
-pub(crate) fn names() -> impl Iterator<Item = &'static str> {
-    EXPERIMENTS.iter().map(|e| e.name())
-}
-
 /// Prints `[{"name": …, "spec": …}]`.
 pub(crate) fn list() -> anyhow::Result<()> {
     let mut all = Vec::new();

@@ -4,16 +4,22 @@ use assay_source::Digests;
 
 use crate::experiments::Declared;
 
-/// The key of one experiment on the requested model.
-pub(crate) fn key(request: &RunRequest, declared: &Declared) -> RecordKey {
+/// The key of one experiment on the requested model, or on a recording of its
+/// activations.
+pub(crate) fn key(request: &RunRequest, declared: &Declared, recorded: bool) -> RecordKey {
     let digests = digests(request);
+    let revision = if recorded {
+        of_recording(&request.revision)
+    } else {
+        request.revision.clone()
+    };
     RecordKey {
         experiment: declared.experiment.name().to_owned(),
         spec_version: declared.spec.version,
         spec_sha256: sha256_hex(declared.experiment.spec_text().as_bytes()),
         fingerprint: declared.fingerprint.to_owned(),
         model: request.model.clone(),
-        revision: request.revision.clone(),
+        revision,
         weights_sha256: digests.weights,
         tokenizer_sha256: digests.tokenizer,
         prompts_sha256: declared.prompts.sha256.clone(),
@@ -25,7 +31,7 @@ pub(crate) fn key(request: &RunRequest, declared: &Declared) -> RecordKey {
 }
 
 /// The revision of a recording of a model's activations.
-pub(crate) fn of_recording(revision: &str) -> String {
+fn of_recording(revision: &str) -> String {
     match revision {
         "local" => RECORDING.to_owned(),
         // The folder names a checkpoint.

@@ -13,14 +13,17 @@ mod hold;
 mod key;
 mod run;
 mod summarise;
+mod survey;
 mod trace;
 mod train;
 
 use std::io::{Read, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Context;
+use assay_record::PATIENCE;
 use assay_record::wire::{Event, in_one_line};
 use clap::{Parser, Subcommand};
 
@@ -37,19 +40,18 @@ struct Cli {
 enum Command {
     /// Print the experiments and their declarations as JSON.
     Experiments,
-    /// Say what a model is and what work it would be.
-    Describe {
-        /// A model's folder, or a GGUF file.
-        model: PathBuf,
-        /// Bytes of memory that it may take; as many as there are if left out.
-        #[arg(long)]
-        memory: Option<u64>,
-        /// The experiments that it is meant for; every one if left out.
-        #[arg(long, value_delimiter = ',')]
-        experiments: Vec<String>,
-    },
+    /// Say of units what the store has of them and what work the rest would
+    /// be; the request is read from standard input.
+    Survey,
     /// Run experiments on one model; the request is read from standard input.
-    Run,
+    Run {
+        /// Wait while another process is at work on it.
+        #[arg(long)]
+        wait: bool,
+        /// Seconds without a sign of life after which its work is taken over.
+        #[arg(long, default_value_t = PATIENCE.as_secs())]
+        patience: u64,
+    },
     /// Print the models of a suite as JSON, and which are there.
     Suite {
         /// Its folder.
@@ -97,14 +99,18 @@ enum Command {
 
 fn main() -> ExitCode {
     die_with_parent();
-    let result = match Cli::parse().command {
+    let command = Cli::parse().command;
+    // These two print one JSON value and no events.
+    if !matches!(command, Command::Experiments | Command::Suite { .. }) {
+        say_alive();
+    }
+    let result = match command {
         Command::Experiments => experiments::list(),
-        Command::Describe {
-            model,
-            memory,
-            experiments,
-        } => describe::describe(&model, memory, &experiments),
-        Command::Run => request().and_then(|text| run::run(&text)),
+        Command::Survey => request().and_then(|text| survey::survey(&text)),
+        Command::Run { wait, patience } => {
+            let patience = Duration::from_secs(patience);
+            request().and_then(|text| run::run(&text, wait, patience))
+        }
         Command::Suite { suite } => train::list(&suite),
         Command::Train { suite, name, work } => train::train(&suite, &name, &work),
         Command::Summarise => request().and_then(|text| summarise::summarise(&text)),
@@ -153,6 +159,18 @@ pub(crate) fn emit(event: &Event) -> anyhow::Result<()> {
     out.write_all(line.as_bytes())
         .and_then(|()| out.flush())
         .context("failed to write an event: the reader is gone")
+}
+
+/// Says each second that this process lives, until nobody hears it.
+fn say_alive() {
+    std::thread::spawn(|| {
+        loop {
+            std::thread::sleep(Duration::from_secs(1));
+            if emit(&Event::Alive).is_err() {
+                return;
+            }
+        }
+    });
 }
 
 /// Asks the kernel to end this process when xtask dies, so that a killed run

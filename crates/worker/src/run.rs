@@ -1,79 +1,66 @@
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, bail};
 use assay_checkpoint::{Checkpoint, hash_file};
 use assay_decoder::Decoder;
 use assay_experiment::Session;
 use assay_record::wire::{Event, RunRequest};
-use assay_record::{ModelFacts, Record, RecordError, RecordKey, Store};
+use assay_record::{Attempt, Made, ModelFacts, Record, RecordKey, Store, UnitClaim};
 use assay_trace::Recording;
 
 use crate::experiments::{self, Declared};
+use crate::survey::{Present, present};
 use crate::{emit, facts, hold, key};
 
 /// Runs the requested experiments on the requested model, those that the
-/// store lacks.
-pub(crate) fn run(text: &str) -> anyhow::Result<()> {
+/// store lacks. A unit that another process holds is waited for if `wait` says
+/// so, and left to it otherwise.
+pub(crate) fn run(text: &str, wait: bool, patience: Duration) -> anyhow::Result<()> {
     let request: RunRequest = serde_json::from_str(text).context("failed to read the request")?;
-    let store = Store::open(&request.store)?;
-    let _lock = store.lock(&format!("{}@{}", request.model, request.revision))?;
+    let store = Store::open(&request.store)?.with_patience(patience);
+    let unit = format!("{}@{}", request.model, request.revision);
+    let claim = if wait {
+        store.wait_for(&unit, &mut |holder| {
+            let _ = emit(&Event::Warning {
+                message: format!("{unit} is waited for: {holder} is at work on it"),
+            });
+        })?
+    } else {
+        match store.claim(&unit)? {
+            Attempt::Claimed(claim) => claim,
+            Attempt::Held(holder) => {
+                return emit(&Event::Held {
+                    by: holder.to_string(),
+                });
+            }
+        }
+    };
     let recorded = Recording::is_in(&location(&request)?);
     let mut missing = Vec::new();
     for name in &request.experiments {
         let declared = experiments::find_with(name, request.prompts.as_ref())?;
-        let mut key = key::key(&request, &declared);
-        if recorded {
-            key.revision = key::of_recording(&key.revision);
-        }
+        let key = key::key(&request, &declared, recorded);
         match present(&store, &key)? {
-            Some(record) => emit(&Event::Committed {
+            Present::Whole(record) => emit(&Event::Committed {
                 experiment: name.clone(),
                 record,
                 computed: false,
                 seconds: 0.0,
             })?,
-            None => missing.push((declared, key)),
+            // The survey has named what is damaged.
+            Present::Absent | Present::Damaged(_) => missing.push((declared, key)),
         }
     }
     if missing.is_empty() {
         return Ok(());
     }
-    measure(&request, &store, missing)
-}
-
-/// Id of the record of a key, if the store has it whole. A damaged record is
-/// named and counts as missing: it will be computed again.
-fn present(store: &Store, key: &RecordKey) -> anyhow::Result<Option<String>> {
-    match store.get(key) {
-        Ok(Some(_)) => Ok(Some(key.id()?)),
-        Ok(None) => Ok(None),
-        Err(error) if is_damage(&error) => {
-            emit(&Event::Warning {
-                message: format!("{error}; it is computed again"),
-            })?;
-            Ok(None)
-        }
-        Err(error) => Err(error.into()),
-    }
-}
-
-/// Is it the file's content that is wrong? A folder that cannot be read is not
-/// mended by computing again.
-fn is_damage(error: &RecordError) -> bool {
-    match error {
-        RecordError::Damaged { .. }
-        | RecordError::Malformed { .. }
-        | RecordError::Version { .. } => true,
-        // Bytes that are no text at all.
-        RecordError::Io { source, .. } => source.kind() == std::io::ErrorKind::InvalidData,
-        _ => false,
-    }
+    measure(&request, (&store, &claim), missing)
 }
 
 fn measure(
     request: &RunRequest,
-    store: &Store,
+    held: (&Store, &UnitClaim),
     missing: Vec<(Declared, RecordKey)>,
 ) -> anyhow::Result<()> {
     check_hashes(request)?;
@@ -91,26 +78,29 @@ fn measure(
         let recording = Recording::open(&location)?;
         let facts = facts::of_recording(recording.config())?;
         let session = Session::of_recording(&request.model, &recording, &mut progress);
-        return measure_in(session, facts, request, store, missing);
+        return measure_in(session, facts, request, held, missing);
     }
     let checkpoint = Checkpoint::open(&location)?;
     let tell = &mut |done: usize, total: usize| progress("loading", done as u64, total as u64);
     let placement = hold::placement(request.hold);
     let decoder = Decoder::load_with(&checkpoint, &placement, tell)?;
     let facts = facts::facts(&checkpoint, &decoder)?;
-    let held = (&checkpoint, placement);
-    let session = Session::new(&request.model, held, decoder, &mut progress);
-    measure_in(session, facts, request, store, missing)
+    let model = (&checkpoint, placement);
+    let session = Session::new(&request.model, model, decoder, &mut progress);
+    measure_in(session, facts, request, held, missing)
 }
 
 fn measure_in(
     mut session: Session,
     facts: ModelFacts,
     request: &RunRequest,
-    store: &Store,
+    held: (&Store, &UnitClaim),
     missing: Vec<(Declared, RecordKey)>,
 ) -> anyhow::Result<()> {
     session.measure_more(request.full);
+    let (store, claim) = held;
+    let begun = SystemTime::now().duration_since(UNIX_EPOCH);
+    let begun = begun.map_or(0, |d| d.as_secs());
     let mut planned = Vec::new();
     for (declared, key) in missing {
         session.asking(declared.experiment.name());
@@ -126,6 +116,13 @@ fn measure_in(
         }
     }
     for (declared, key) in planned {
+        // One that was given up for dead while it hung leaves the rest to
+        // whoever took it over.
+        if !claim.is_ours() {
+            return emit(&Event::Held {
+                by: "another process, which took it over".to_owned(),
+            });
+        }
         let started = Instant::now();
         let experiment = declared.experiment;
         session.asking(experiment.name());
@@ -136,12 +133,21 @@ fn measure_in(
                 continue;
             }
         };
-        let record = store.commit(&Record {
+        let record = Record {
             key,
             family: request.family.clone(),
             facts: facts.clone(),
             samples,
-        })?;
+        };
+        let made = Made {
+            at: begun,
+            host: hostname(),
+            commit: request.by.commit.clone(),
+            command: request.by.command.clone(),
+            threads: candle_core::utils::get_num_threads(),
+            milliseconds: u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
+        };
+        let record = store.commit(&record, &made)?;
         emit(&Event::Committed {
             experiment: experiment.name().to_owned(),
             record,
@@ -150,6 +156,11 @@ fn measure_in(
         })?;
     }
     Ok(())
+}
+
+fn hostname() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    name.trim().to_owned()
 }
 
 fn refuse(declared: &Declared, error: &dyn std::error::Error) -> anyhow::Result<()> {
@@ -181,7 +192,7 @@ fn check_hashes(request: &RunRequest) -> anyhow::Result<()> {
 }
 
 /// The GGUF file, or the folder that holds the files.
-fn location(request: &RunRequest) -> anyhow::Result<PathBuf> {
+pub(crate) fn location(request: &RunRequest) -> anyhow::Result<PathBuf> {
     let gguf = |p: &Path| p.extension().is_some_and(|e| e == "gguf");
     if let Some(file) = request.files.iter().find(|f| gguf(&f.path)) {
         return Ok(file.path.clone());

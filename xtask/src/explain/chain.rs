@@ -7,7 +7,7 @@ use assay_record::{Cell, Number, RecordKey, Summary, Tolerance, numeric_fingerpr
 use chrono::DateTime;
 
 use super::Run;
-use crate::{manifest, workspace};
+use crate::workspace;
 
 /// Enough digits to recognise a number by.
 pub(super) fn short(value: f64) -> String {
@@ -136,8 +136,7 @@ fn record_lines(run: &Run, experiment: &str, id: &str) -> anyhow::Result<()> {
         key.setting,
         switches(key)
     );
-    let log = manifest::read_log(&run.place.folder())?;
-    match log.get(id) {
+    match run.store.made(experiment, id)? {
         Some(made) => println!(
             "  made         {}, by cargo xtask {}, commit {}, host {}, {} threads",
             when(made.at),
@@ -146,7 +145,7 @@ fn record_lines(run: &Run, experiment: &str, id: &str) -> anyhow::Result<()> {
             made.host,
             made.threads
         ),
-        None => println!("  made         the log says nothing of it"),
+        None => println!("  made         nothing is known of how"),
     }
     let measures: usize = record.samples.iter().map(|s| s.measures.len()).sum();
     println!(

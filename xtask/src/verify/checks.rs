@@ -11,7 +11,7 @@ use assay_record::{
 use assay_source::{Digests, resolve};
 
 use super::{Check, Run};
-use crate::{Place, golden, manifest, reproduce, stats, workspace};
+use crate::{Place, golden, reproduce, stats, workspace};
 
 /// Faults of the published work that the report must have a row of: E1 to this.
 const ERRATA: usize = 24;
@@ -263,14 +263,18 @@ fn tree(allow_dirty: bool) -> Check {
 
 /// Each experiment.toml was committed, as it is, before its records were made.
 fn declared_before(run: &Run, records: &[(String, Record)]) -> anyhow::Result<Check> {
-    let log = manifest::read_log(&run.place.folder())?;
     let mut faults = Vec::new();
     for name in by_experiment(records).keys() {
-        let made = records.iter().filter(|(_, r)| r.key.experiment == *name);
-        let first = made.filter_map(|(id, _)| Some(log.get(id)?.at)).min();
+        let mut first = None;
+        for (id, _) in records.iter().filter(|(_, r)| r.key.experiment == *name) {
+            match run.store.made(name, id) {
+                Ok(Some(made)) => first = Some(first.unwrap_or(made.at).min(made.at)),
+                Ok(None) => faults.push(format!("nothing is known of how record {id} was made")),
+                Err(error) => faults.push(error.to_string()),
+            }
+        }
         let file = format!("experiments/{name}/experiment.toml");
         match (first, committed(&file)) {
-            (None, _) => faults.push(format!("the log says nothing of the records of {name}")),
             (_, None) => faults.push(format!("{file} is not committed as it is")),
             (Some(made), Some(committed)) if made < committed => faults.push(format!(
                 "{file} was committed after its first record was made"
@@ -279,7 +283,7 @@ fn declared_before(run: &Run, records: &[(String, Record)]) -> anyhow::Result<Ch
         }
     }
     Ok(Check::new(
-        "every experiment.toml was committed before its records were made",
+        "it is known how each record was made, and every experiment.toml was committed before its records were made",
         faults,
     ))
 }
