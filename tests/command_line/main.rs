@@ -8,6 +8,7 @@ mod bench;
 mod browser;
 mod damaged;
 mod disk;
+mod drift;
 mod experiments;
 mod held;
 mod killed;

@@ -188,7 +188,7 @@ fn run(
     to_be_written: bool,
 ) -> anyhow::Result<(Ran, Records)> {
     let folder = tempfile::tempdir().context("failed to make a folder")?;
-    let (records, refused) = rerun::measure(&set.units, program, &variation.name, folder.path())?;
+    let (records, missing) = rerun::measure(&set.units, program, &variation.name, folder.path())?;
     let others = rerun::of_other_sources(&records, reference)?;
     if !others.is_empty() {
         let names: Vec<String> = others.into_iter().collect();
@@ -211,10 +211,18 @@ fn run(
         device_class: class(&records).unwrap_or_default(),
         reference: reference.device_class()?.unwrap_or_default(),
         records: rerun::against(&records, reference)?,
-        off: refused,
+        off: missing,
         ..Ran::default()
     };
-    rerun::summaries(&records, program, folder.path(), reference, &mut ran)?;
+    let host = variations::usual()?;
+    let program_for = |experiment: &str| {
+        if set.by_host.iter().any(|e| e == experiment) {
+            &host
+        } else {
+            program
+        }
+    };
+    rerun::summaries(&records, &program_for, folder.path(), reference, &mut ran)?;
     Ok((ran, records))
 }
 
@@ -306,7 +314,10 @@ fn today() -> String {
 /// emulator.
 fn versions(program: &Program) -> anyhow::Result<Vec<String>> {
     let says = |command: &str, argument: &str| {
-        let output = std::process::Command::new(command).arg(argument).output().ok()?;
+        let output = std::process::Command::new(command)
+            .arg(argument)
+            .output()
+            .ok()?;
         let text = String::from_utf8(output.stdout).ok()?;
         let words: Vec<&str> = text.split_whitespace().take(2).collect();
         (output.status.success() && words.len() == 2).then(|| words.join(" "))

@@ -21,8 +21,7 @@ pub struct Spread {
     pub absolute: f64,
     /// Largest |a - e| / max(|a|, |e|).
     pub relative: f64,
-    /// Largest |a - e| / (1 + |e|), which is what a class bounds: relative for
-    /// large values, absolute for small ones.
+    /// Largest |a - e| / max(1, |e|): relative from 1 on, absolute below.
     pub drift: f64,
     /// Where the drift is largest; empty if every value is equal.
     pub worst: String,
@@ -40,7 +39,7 @@ impl Spread {
         let size = actual.abs().max(expected.abs());
         // 0 and -0 are apart by bits only.
         let relative = if apart == 0.0 { 0.0 } else { apart / size };
-        let drift = apart / (1.0 + expected.abs());
+        let drift = apart / expected.abs().max(1.0);
         self.absolute = self.absolute.max(apart);
         self.relative = self.relative.max(relative);
         if drift > self.drift || self.worst.is_empty() {
@@ -59,6 +58,34 @@ impl Spread {
             self.drift = other.drift;
             self.worst.clone_from(&other.worst);
         }
+    }
+}
+
+/// The drift of the numbers of a class, by size: the two parts of a bound.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BySize {
+    /// Of numbers below 1, whose drift is absolute.
+    pub below_one: Spread,
+    /// Of the others, whose drift is relative.
+    pub from_one: Spread,
+}
+
+impl BySize {
+    /// Takes a number of this run with the one expected.
+    pub fn add(&mut self, expected: f64, actual: f64, id: &str) {
+        let spread = if expected.abs() < 1.0 {
+            &mut self.below_one
+        } else {
+            &mut self.from_one
+        };
+        spread.add(expected, actual, || id.to_owned());
+    }
+
+    /// Takes all of another.
+    pub fn join(&mut self, other: &Self) {
+        self.below_one.join(&other.below_one);
+        self.from_one.join(&other.from_one);
     }
 }
 
@@ -99,9 +126,8 @@ impl RecordDrift {
             return;
         }
         self.records += 1;
-        let units = |r: &Record| -> BTreeSet<String> {
-            r.samples.iter().map(|s| s.unit.clone()).collect()
-        };
+        let units =
+            |r: &Record| -> BTreeSet<String> { r.samples.iter().map(|s| s.unit.clone()).collect() };
         self.sides(&units(expected), &units(actual), &model);
         for sample in &expected.samples {
             let Ok(again) = actual.sample(&sample.unit) else {
@@ -140,7 +166,9 @@ impl RecordDrift {
                     spread.add(*e, *a, || format!("{id}[{i}]"));
                 }
             }
-            _ => self.unmatched.push(format!("{id}: another number of values")),
+            _ => self
+                .unmatched
+                .push(format!("{id}: another number of values")),
         }
     }
 }
@@ -158,14 +186,20 @@ fn label(key: &RecordKey) -> String {
 fn apart(a: &RecordKey, b: &RecordKey) -> Vec<&'static str> {
     let fields = [
         ("experiment", a.experiment != b.experiment),
-        ("version of experiment.toml", a.spec_version != b.spec_version),
+        (
+            "version of experiment.toml",
+            a.spec_version != b.spec_version,
+        ),
         ("experiment.toml", a.spec_sha256 != b.spec_sha256),
         ("model", a.model != b.model || a.revision != b.revision),
         ("weights", a.weights_sha256 != b.weights_sha256),
         ("tokenizer", a.tokenizer_sha256 != b.tokenizer_sha256),
         ("prompt set", a.prompts_sha256 != b.prompts_sha256),
         ("dtype", a.dtype != b.dtype),
-        ("setting", a.setting != b.setting || a.switches != b.switches),
+        (
+            "setting",
+            a.setting != b.setting || a.switches != b.switches,
+        ),
     ];
     let differing = fields.into_iter().filter(|(_, is)| *is);
     differing.map(|(name, _)| name).collect()
@@ -204,7 +238,7 @@ pub enum Outcome {
 
 /// A variation that ran.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+#[serde(deny_unknown_fields)]
 pub struct Ran {
     /// Day, as 2026-01-31.
     pub date: String,
@@ -219,7 +253,7 @@ pub struct Ran {
     /// Experiment -> drift of its records.
     pub records: BTreeMap<String, RecordDrift>,
     /// Class -> drift of the numbers of summaries from the golden ones.
-    pub numbers: BTreeMap<Tolerance, Spread>,
+    pub numbers: BTreeMap<Tolerance, BySize>,
     /// Verdicts compared with the golden ones.
     pub verdicts: usize,
     /// Golden values that do not hold, and verdicts that flipped.
@@ -253,11 +287,11 @@ impl Drift {
 
     /// The drift of the numbers of a class over all variations.
     #[must_use]
-    pub fn of_class(&self, class: Tolerance) -> Spread {
-        let mut all = Spread::default();
+    pub fn of_class(&self, class: Tolerance) -> BySize {
+        let mut all = BySize::default();
         for (_, ran) in self.ran() {
-            if let Some(spread) = ran.numbers.get(&class) {
-                all.join(spread);
+            if let Some(sizes) = ran.numbers.get(&class) {
+                all.join(sizes);
             }
         }
         all
@@ -279,9 +313,10 @@ pub fn least(class: Tolerance) -> f64 {
     }
 }
 
-/// The bound t of a class, as in t + t |e|, that follows from the largest
-/// drift that was measured of its numbers: the next power of ten from ten times
-/// that drift, or from [`least`] where that is more. Exact numbers do not drift.
+/// A bound of a class, absolute or relative, that follows from the largest
+/// drift that was measured of its numbers below 1, or from 1 on: the next power
+/// of ten from ten times that drift, or from [`least`] where that is more. Exact
+/// numbers do not drift.
 #[must_use]
 pub fn bound_from(class: Tolerance, drift: f64) -> f64 {
     if class == Tolerance::Exact {

@@ -5,7 +5,7 @@ use assay_record::{Number, Summary, Tolerance, Verdict, write_atomically};
 use serde::{Deserialize, Serialize};
 
 use crate::compare::{Difference, Finding, within};
-use crate::drift::Spread;
+use crate::drift::BySize;
 use crate::error::GoldenError;
 
 /// A file of expected numbers and verdicts.
@@ -46,28 +46,47 @@ pub fn compare_summary(summary: &Summary, golden: &Path) -> Result<Vec<Finding>,
     Ok(findings.collect())
 }
 
-/// How far the numbers of a summary lie from the golden ones, by class, and how
-/// many verdicts have a golden one.
+/// How far a summary lies from the golden values.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct SummaryDrift {
+    /// Its numbers, by class.
+    pub numbers: BTreeMap<Tolerance, BySize>,
+    /// How many of its verdicts are on those models and have a golden one.
+    pub verdicts: usize,
+}
+
+/// How far the numbers of a summary that rest on one of the `records` lie from
+/// the golden ones, and how many verdicts are on their models.
 ///
 /// # Errors
 /// A golden file that cannot be read.
 pub fn drift_of_summary(
     summary: &Summary,
+    records: &BTreeSet<String>,
     golden: &Path,
-) -> Result<(BTreeMap<Tolerance, Spread>, usize), GoldenError> {
-    let mut classes: BTreeMap<Tolerance, Spread> = BTreeMap::new();
-    let mut verdicts = 0;
+) -> Result<SummaryDrift, GoldenError> {
+    let mut drift = SummaryDrift::default();
+    let of_records = summary
+        .models
+        .iter()
+        .filter(|m| records.contains(&m.record));
+    let models: BTreeSet<&String> = of_records.map(|m| &m.model).collect();
     for (_, found, expected) in both_sides(summary, golden)? {
+        if !found.models.iter().any(|m| models.contains(m)) {
+            continue;
+        }
         for (id, e) in &expected.numbers {
-            if let Some(f) = found.numbers.get(id) {
-                let spread = classes.entry(e.tolerance).or_default();
-                spread.add(e.value, f.value, || id.clone());
+            let rests = summary.numbers.get(id);
+            let rests = rests.is_some_and(|n| n.records.iter().any(|r| records.contains(r)));
+            if let (true, Some(f)) = (rests, found.numbers.get(id)) {
+                let sizes = drift.numbers.entry(e.tolerance).or_default();
+                sizes.add(e.value, f.value, id);
             }
         }
         let has_one = |key: &&String| expected.verdicts.contains_key(*key);
-        verdicts += found.verdicts.keys().filter(has_one).count();
+        drift.verdicts += found.verdicts.keys().filter(has_one).count();
     }
-    Ok((classes, verdicts))
+    Ok(drift)
 }
 
 /// Scope by scope what a summary says and what its golden file expects, where

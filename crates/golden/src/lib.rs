@@ -19,7 +19,7 @@ mod expected;
 mod reference;
 
 pub use compare::{Difference, Finding, bounds, within};
-pub use drift::{Drift, Outcome, Ran, RecordDrift, Spread, Variation, bound_from, least};
+pub use drift::{BySize, Drift, Outcome, Ran, RecordDrift, Spread, Variation, bound_from, least};
 pub use error::GoldenError;
-pub use expected::{Expected, compare_summary, drift_of_summary, update_summary};
+pub use expected::{Expected, SummaryDrift, compare_summary, drift_of_summary, update_summary};
 pub use reference::{Reference, compare_record};

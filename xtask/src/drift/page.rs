@@ -70,8 +70,10 @@ pub(super) fn for_terminal(variation: &Variation) -> String {
             add(experiment, kind, spread);
         }
     }
-    for (class, spread) in &ran.numbers {
-        add("golden numbers", &class_name(*class), spread);
+    for (class, sizes) in &ran.numbers {
+        let kind = class_name(*class);
+        add("numbers", &format!("{kind}, below 1"), &sizes.below_one);
+        add("numbers", &format!("{kind}, from 1"), &sizes.from_one);
     }
     format!(
         "{title}\nrecords of {} against {}; {} verdicts compared\n{}",
@@ -113,7 +115,9 @@ fn origin(drift: &Drift) -> String {
         // The emulator is named with the rest, where there is one.
         let versions = ran.versions.join(", ");
         let lot = (ran.date.clone(), ran.machine.clone(), versions);
-        lots.entry(lot).or_default().push(format!("`{}`", variation.name));
+        lots.entry(lot)
+            .or_default()
+            .push(format!("`{}`", variation.name));
     }
     let lines: Vec<String> = lots
         .into_iter()
@@ -161,31 +165,54 @@ fn by_experiment(drift: &Drift) -> String {
 
 /// What follows for the classes.
 fn classes(drift: &Drift) -> String {
-    let mut text = "\n| Class | Numbers compared | Equal to the bit | Largest drift | Where | At least | Bound t |\n|---|---|---|---|---|---|---|\n".to_owned();
-    for class in [Tolerance::Exact, Tolerance::Rounding, Tolerance::Statistical] {
-        let all = drift.of_class(class);
-        let _ = writeln!(
-            text,
-            "| {} | {} | {} | {} | {} | {} | {} |",
-            class_name(class),
-            all.values,
-            all.equal,
-            size(all.drift),
-            place(&all.worst),
-            size(least(class)),
-            size(bound_from(class, all.drift))
-        );
+    let mut text = "\n| Class | Numbers | Compared | Equal to the bit | Largest drift | Where | At least | Bound |\n|---|---|---|---|---|---|---|---|\n".to_owned();
+    for class in [
+        Tolerance::Exact,
+        Tolerance::Rounding,
+        Tolerance::Statistical,
+    ] {
+        let of = drift.of_class(class);
+        let parts = [
+            ("below 1", "absolute", &of.below_one),
+            ("from 1 on", "relative", &of.from_one),
+        ];
+        for (which, part, spread) in parts {
+            let _ = writeln!(
+                text,
+                "| {} | {which} | {} | {} | {} | {} | {} | {part} {} |",
+                class_name(class),
+                spread.values,
+                spread.equal,
+                size(spread.drift),
+                place(&spread.worst),
+                size(least(class)),
+                bound(class, spread)
+            );
+        }
     }
     let ran: Vec<&Ran> = drift.ran().map(|(_, ran)| ran).collect();
     let verdicts: usize = ran.iter().map(|r| r.verdicts).sum();
     let off: Vec<&String> = ran.iter().flat_map(|r| &r.off).collect();
     let _ = write!(
         text,
-        "\n{verdicts} verdicts compared; golden values and verdicts that did not hold: {}.\n",
-        if off.is_empty() { "none".to_owned() } else { off.len().to_string() }
+        "\n{verdicts} verdict{} compared; golden values and verdicts that did not hold: {}.\n",
+        if verdicts == 1 { "" } else { "s" },
+        if off.is_empty() {
+            "none".to_owned()
+        } else {
+            off.len().to_string()
+        }
     );
     for line in off {
         let _ = writeln!(text, "- {line}");
     }
     text
+}
+
+/// A power of ten, as it stands in the code.
+fn bound(class: Tolerance, spread: &Spread) -> String {
+    match bound_from(class, spread.drift) {
+        0.0 => "0".to_owned(),
+        bound => format!("{bound:e}"),
+    }
 }

@@ -8,14 +8,15 @@ use anyhow::{Context, bail};
 use assay_golden::{
     Difference, Finding, Ran, RecordDrift, compare_record, compare_summary, drift_of_summary,
 };
-use assay_record::wire::{Event, Hold, ModelFile, RunRequest, SummariseRequest};
+use assay_record::wire::{By, Event, Hold, ModelFile, RunRequest, SummariseRequest};
 use assay_record::{Record, Store, Summary};
 
 use super::set::Unit;
 use super::variations::Program;
 use crate::bars::Bar;
 use crate::manifest::Manifest;
-use crate::{worker, workspace};
+use crate::worker::Process;
+use crate::workspace;
 
 /// (experiment, model) -> record.
 pub(super) type Records = BTreeMap<(String, String), Record>;
@@ -49,17 +50,9 @@ impl Reference {
             None => Ok(None),
         }
     }
-
-    /// Place of a model in the reference's order, which is the registry's.
-    fn place(&self, experiment: &str, model: &str) -> usize {
-        let outcomes = self.manifest.experiments.get(experiment);
-        let measured = outcomes.map_or(&[][..], |o| &o.measured);
-        let at = measured.iter().position(|m| m.model == model);
-        at.unwrap_or(measured.len())
-    }
 }
 
-/// Measures the units with a program into a store.
+/// Measures the units with a program into a store, and says what could not be.
 pub(super) fn measure(
     units: &[Unit],
     program: &Program,
@@ -68,12 +61,13 @@ pub(super) fn measure(
 ) -> anyhow::Result<(Records, Vec<String>)> {
     let store = Store::open(folder)?;
     let mut records = Records::new();
-    let mut refused = Vec::new();
+    let mut missing = Vec::new();
     let mut bar = Bar::new(name);
     for (done, unit) in (0..).zip(units) {
         let label = &unit.candidate.label;
         bar.steps_of("models", label, done, units.len() as u64);
         let request = request(unit, folder)?;
+        let mut reasons = BTreeMap::new();
         talk(program, "run", &request, &mut |event| {
             match event {
                 Event::Committed {
@@ -83,15 +77,21 @@ pub(super) fn measure(
                     records.insert((experiment, label.clone()), read);
                 }
                 Event::Refused { experiment, reason } => {
-                    refused.push(format!("{experiment} {label}: refused: {reason}"));
+                    reasons.insert(experiment, reason);
                 }
                 _ => {}
             }
             Ok(())
         })
         .with_context(|| format!("{label} could not be run"))?;
+        for experiment in &unit.experiments {
+            if !records.contains_key(&(experiment.clone(), label.clone())) {
+                let reason = reasons.get(experiment).map_or("", String::as_str);
+                missing.push(format!("{experiment} of {label}: not measured {reason}"));
+            }
+        }
     }
-    Ok((records, refused))
+    Ok((records, missing))
 }
 
 fn talk(
@@ -105,21 +105,21 @@ fn talk(
     let environment: Vec<(&str, &str)> = (program.environment.iter())
         .map(|(name, value)| (*name, value.as_str()))
         .collect();
-    worker::talk_with(
-        &program.path,
-        &arguments,
-        Some(request),
-        &environment,
-        on_event,
-    )
+    let process = Process {
+        worker: &program.path,
+        arguments: &arguments,
+        request: Some(request),
+        environment: &environment,
+        patience: None,
+    };
+    process.talk(on_event).map(|_| ())
 }
 
 fn request(unit: &Unit, store: &Path) -> anyhow::Result<String> {
-    let ready = match &unit.candidate.state {
-        Ok(ready) => ready,
+    let model = match &unit.candidate.state {
+        Ok(model) => model,
         Err(reason) => bail!("{} is not here: {reason}", unit.candidate.label),
     };
-    let model = &ready.model;
     let mut files = Vec::new();
     for file in &model.files {
         let Some(sha256) = file.sha256.clone() else {
@@ -140,6 +140,11 @@ fn request(unit: &Unit, store: &Path) -> anyhow::Result<String> {
         hold: Hold::default(),
         full: false,
         prompts: None,
+        // The store is gone before anybody could ask.
+        by: By {
+            commit: String::new(),
+            command: Vec::new(),
+        },
     })?)
 }
 
@@ -178,51 +183,65 @@ pub(super) fn of_other_sources(
     Ok(others)
 }
 
-/// Does the statistics on the records, with the variation's own program, and
-/// compares what comes out with the golden values.
-pub(super) fn summaries(
+/// Does the statistics anew, and compares what comes out with the golden
+/// values. Many numbers rest on all models of a run (a correction for several
+/// tests, a correlation across models): the reference's records stand in for
+/// those that were not run again.
+pub(super) fn summaries<'a>(
     records: &Records,
-    program: &Program,
+    program_for: &dyn Fn(&str) -> &'a Program,
     folder: &Path,
     reference: &Reference,
     ran: &mut Ran,
 ) -> anyhow::Result<()> {
     let golden = workspace::golden();
-    let out = folder.join("summaries");
     let experiments: BTreeSet<&String> = records.keys().map(|(e, _)| e).collect();
     for experiment in experiments {
-        let mut of: Vec<(&String, &Record)> = (records.iter())
-            .filter(|((e, _), _)| e == experiment)
-            .map(|((_, model), record)| (model, record))
-            .collect();
-        of.sort_by_key(|(model, _)| reference.place(experiment, model));
-        let mut ids = Vec::new();
-        for (_, record) in &of {
-            ids.push(record.key.id()?);
+        let Some(outcomes) = reference.manifest.experiments.get(experiment) else {
+            continue;
+        };
+        let mut all = Vec::new();
+        let mut again = BTreeSet::new();
+        for measured in &outcomes.measured {
+            let key = (experiment.clone(), measured.model.clone());
+            if let Some(record) = records.get(&key) {
+                let id = record.key.id()?;
+                again.insert(id.clone());
+                all.push(id);
+                if let Some(finding) = compare_record(record, &golden)? {
+                    ran.off.extend(lines(&finding));
+                }
+            } else {
+                let from = reference.store.record_path(experiment, &measured.record);
+                let to = Store::open(folder)?.record_path(experiment, &measured.record);
+                std::fs::copy(&from, &to)
+                    .with_context(|| format!("failed to copy {}", from.display()))?;
+                all.push(measured.record.clone());
+            }
         }
         let request = serde_json::to_string(&SummariseRequest {
             experiment: experiment.clone(),
             store: folder.to_path_buf(),
-            records: ids,
-            not_run: Vec::new(),
-            out: out.clone(),
+            records: all,
+            not_run: outcomes.not_run.clone(),
+            out: folder.to_path_buf(),
         })?;
-        talk(program, "summarise", &request, &mut |_| Ok(()))
-            .with_context(|| format!("{experiment} could not be summarised"))?;
-        let path = out.join(format!("{experiment}.json"));
+        talk(program_for(experiment), "summarise", &request, &mut |_| {
+            Ok(())
+        })
+        .with_context(|| format!("{experiment} could not be summarised"))?;
+        let path = folder.join(format!("{experiment}.json"));
         let text = std::fs::read_to_string(&path)
             .with_context(|| format!("failed to read {}", path.display()))?;
         let summary: Summary = serde_json::from_str(&text)
             .with_context(|| format!("{} is not a summary", path.display()))?;
-        let mut findings = compare_summary(&summary, &golden)?;
-        for (_, record) in &of {
-            findings.extend(compare_record(record, &golden)?);
+        for finding in compare_summary(&summary, &golden)? {
+            ran.off.extend(lines(&finding));
         }
-        ran.off.extend(findings.iter().flat_map(lines));
-        let (classes, verdicts) = drift_of_summary(&summary, &golden)?;
-        ran.verdicts += verdicts;
-        for (class, spread) in classes {
-            ran.numbers.entry(class).or_default().join(&spread);
+        let drift = drift_of_summary(&summary, &again, &golden)?;
+        ran.verdicts += drift.verdicts;
+        for (class, sizes) in &drift.numbers {
+            ran.numbers.entry(*class).or_default().join(sizes);
         }
     }
     Ok(())

@@ -26,6 +26,8 @@ struct Rerun {
     experiment: String,
     models: Option<Vec<String>>,
     emulated: Option<Vec<String>>,
+    #[serde(default, rename = "statistics-by-host")]
+    statistics_by_host: bool,
     seconds: f64,
 }
 
@@ -38,6 +40,9 @@ pub(super) struct Unit {
 /// What one variation runs, and about how long.
 pub(super) struct Set {
     pub(super) units: Vec<Unit>,
+    /// Experiments of which an emulated processor leaves the statistics to the
+    /// one that there is.
+    pub(super) by_host: Vec<String>,
     pub(super) seconds: f64,
 }
 
@@ -71,7 +76,7 @@ pub(super) fn of(
     }
     let wanted = |asked: &[String], name: &String| asked.is_empty() || asked.contains(name);
     let mut units: BTreeMap<String, Unit> = BTreeMap::new();
-    let mut seconds = 0.0;
+    let (mut seconds, mut by_host) = (0.0, Vec::new());
     for rerun in file.rerun {
         if !wanted(experiments, &rerun.experiment) {
             continue;
@@ -87,6 +92,9 @@ pub(super) fn of(
             (true, Some(names)) => Some(names),
             _ => rerun.models.as_ref(),
         };
+        if emulated && rerun.statistics_by_host {
+            by_host.push(rerun.experiment.clone());
+        }
         let candidates = match &spec.own_models {
             Some(folder) => plan::own(&workspace::root().join(folder), spec.follows_training)?,
             None => plan::local(names.map_or(&[], Vec::as_slice))?,
@@ -110,6 +118,7 @@ pub(super) fn of(
     }
     Ok(Set {
         units: units.into_values().collect(),
+        by_host,
         seconds,
     })
 }

@@ -90,7 +90,10 @@ pub(super) fn all() -> Vec<Variation> {
     counts.dedup();
     let threads = counts.into_iter().map(|n| Variation {
         name: format!("threads-{n}"),
-        what: format!("the usual build, {n} thread{}", if n == 1 { "" } else { "s" }),
+        what: format!(
+            "the usual build, {n} thread{}",
+            if n == 1 { "" } else { "s" }
+        ),
         how: How::Threads(n),
     });
     let builds = BUILDS.into_iter().map(|(cpu, what)| Variation {
@@ -127,15 +130,25 @@ impl Program {
     }
 }
 
+/// The usual build, as everything else runs it.
+pub(super) fn usual() -> anyhow::Result<Program> {
+    Ok(Program::plain(workspace::program("assay-worker")?))
+}
+
 const EMULATOR: &str = "qemu-x86_64";
 
 /// The variation's program, built if need be; or why there is none here.
 pub(super) fn program(variation: &Variation) -> anyhow::Result<Result<Program, String>> {
     let elsewhere = !cfg!(target_arch = "x86_64");
-    let foreign = || format!("it is for x86-64, and this machine is {}", std::env::consts::ARCH);
+    let foreign = || {
+        format!(
+            "it is for x86-64, and this machine is {}",
+            std::env::consts::ARCH
+        )
+    };
     match &variation.how {
         How::Threads(count) => {
-            let mut program = Program::plain(workspace::program("assay-worker")?);
+            let mut program = usual()?;
             program.environment = vec![("RAYON_NUM_THREADS", count.to_string())];
             Ok(Ok(program))
         }
@@ -203,8 +216,16 @@ fn build(cpu: &str) -> anyhow::Result<PathBuf> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let status = Command::new(cargo)
         .current_dir(workspace::root())
-        .args(["build", "--quiet", "--package", "assay-worker", "--target-dir"])
+        .args([
+            "build",
+            "--quiet",
+            "--package",
+            "assay-worker",
+            "--target-dir",
+        ])
         .arg(&folder)
+        // It would go before the other.
+        .env_remove("CARGO_ENCODED_RUSTFLAGS")
         .env("RUSTFLAGS", format!("-C target-cpu={cpu}"))
         .stdout(Stdio::null())
         .status()
