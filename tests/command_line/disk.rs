@@ -8,13 +8,13 @@ use crate::bench::{Bench, check_same, run};
 
 /// A small disk in memory on a folder, seen by the calling thread and the
 /// programs that it starts, and by nobody else; it goes with the thread.
-struct Disk {
+pub(crate) struct Disk {
     folder: CString,
 }
 
 impl Disk {
     /// None, and a printed sentence, where mounting is not allowed.
-    fn mount(folder: &Path, options: &str) -> Option<Self> {
+    pub(crate) fn mount(folder: &Path, options: &str) -> Option<Self> {
         std::fs::create_dir(folder).unwrap();
         let folder = CString::new(folder.to_str().unwrap()).unwrap();
         // SAFETY: unshare takes a flag and touches no memory of ours; mount
@@ -38,7 +38,7 @@ impl Disk {
         mounted.then_some(disk)
     }
 
-    fn remount(&self, flags: libc::c_ulong, options: &str) {
+    pub(crate) fn remount(&self, flags: libc::c_ulong, options: &str) {
         self.set(libc::MS_REMOUNT | flags, options).unwrap();
     }
 

@@ -10,6 +10,7 @@ mod damaged;
 mod disk;
 mod drift;
 mod experiments;
+mod faults;
 mod held;
 mod killed;
 mod prompts;

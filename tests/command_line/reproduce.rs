@@ -150,7 +150,7 @@ fn a_worker_that_dies_costs_one_model() {
                   real=\"${0%/*}/real\"\n\
                   [ \"$1\" = run ] || exec \"$real\" \"$@\"\n\
                   read -r request\n\
-                  case $request in *tiny-neox*) kill -9 $$ ;; esac\n\
+                  case $request in *'\"model\":\"tiny-neox\"'*) kill -9 $$ ;; esac\n\
                   printf '%s\\n' \"$request\" | \"$real\" \"$@\"\n";
     let new = bench.path("bin").join("new");
     std::fs::write(&new, script).unwrap();

@@ -146,7 +146,11 @@ pub(crate) fn submit(
     let mut sweep = run.plan(&worker, run.holding.memory)?;
     for unit in &mut sweep.units {
         if let Ok(request) = &mut unit.request {
+            // The tasks start elsewhere.
             request.store.clone_from(&store);
+            for file in &mut request.files {
+                file.path = std::path::absolute(&file.path)?;
+            }
         }
     }
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
