@@ -145,7 +145,7 @@ fn drift() -> Drift {
     gain.add(1.0, 1.0, || "a model gain[0]".to_owned());
     gain.add(2.0, 2.5, || "a model gain[1]".to_owned());
     let mut numbers = BySize::default();
-    numbers.add(0.5, 0.500_001, "a.small");
+    numbers.add(0.5, 0.500_000_5, "a.small");
     numbers.add(4.0, 4.0, "a.large");
     let ran = Ran {
         date: "2026-01-31".to_owned(),
@@ -208,7 +208,7 @@ const SECTION: &str = r"
 |---|---|---|---|---|---|---|---|
 | exact | below 1 | 0 | 0 | 0 |  | 0 | absolute 0 |
 | exact | from 1 on | 0 | 0 | 0 |  | 0 | relative 0 |
-| rounding | below 1 | 1 | 0 | 1.0e-6 | `a.small` | 1.2e-6 | absolute 1e-5 |
+| rounding | below 1 | 1 | 0 | 5.0e-7 | `a.small` | 1.2e-6 | absolute 1e-5 |
 | rounding | from 1 on | 1 | 1 | 0 |  | 1.2e-6 | relative 1e-5 |
 | statistical | below 1 | 0 | 0 | 0 |  | 5.0e-3 | absolute 1e-2 |
 | statistical | from 1 on | 0 | 0 | 0 |  | 5.0e-3 | relative 1e-2 |
