@@ -7,6 +7,7 @@ mod bad_input;
 mod bench;
 mod browser;
 mod damaged;
+mod device;
 mod disk;
 mod drift;
 mod experiments;

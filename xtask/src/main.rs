@@ -7,6 +7,7 @@ mod bench;
 mod checklist;
 mod claims;
 mod completions;
+mod computing;
 mod diff;
 mod doctor;
 mod drift;
@@ -139,12 +140,14 @@ pub(crate) struct Holding {
     /// kept apart.
     #[arg(long)]
     pub(crate) full: bool,
+    #[command(flatten)]
+    pub(crate) computing: computing::Computing,
 }
 
 impl Holding {
     /// Is an accelerator asked for?
     pub(crate) fn needs_gpu(&self) -> bool {
-        false
+        !self.computing.device.is_cpu()
     }
 }
 

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use assay_record::{Number, Summary, Tolerance, Verdict, write_atomically};
 use serde::{Deserialize, Serialize};
 
-use crate::compare::{Difference, Finding, within};
+use crate::compare::{Computed, Difference, Finding};
 use crate::drift::BySize;
 use crate::error::GoldenError;
 
@@ -32,16 +32,20 @@ pub struct ExpectedNumber {
 
 /// Compares a summary with the golden files of its experiment that apply: that
 /// of every model measured, "published", and "across" if it was made over the
-/// same models.
+/// same models. `computed` says how the summary's records were.
 ///
 /// # Errors
 /// A golden file that cannot be read.
-pub fn compare_summary(summary: &Summary, golden: &Path) -> Result<Vec<Finding>, GoldenError> {
+pub fn compare_summary(
+    summary: &Summary,
+    golden: &Path,
+    computed: Computed,
+) -> Result<Vec<Finding>, GoldenError> {
     let sides = both_sides(summary, golden)?.into_iter();
     let findings = sides.map(|(scope, found, expected)| Finding {
         scope: format!("{}/{scope}", summary.experiment),
         compared: expected.numbers.len() + expected.verdicts.len(),
-        differences: differences(&found, &expected),
+        differences: differences(&found, &expected, computed),
     });
     Ok(findings.collect())
 }
@@ -192,15 +196,16 @@ fn by_scope(summary: &Summary) -> BTreeMap<String, Expected> {
     scopes
 }
 
-fn differences(found: &Expected, expected: &Expected) -> Vec<Difference> {
+fn differences(found: &Expected, expected: &Expected, computed: Computed) -> Vec<Difference> {
     let mut differences = Vec::new();
     for (id, e) in &expected.numbers {
         match found.numbers.get(id) {
             None => differences.push(Difference::Gone { name: id.clone() }),
-            Some(f) if within(e.tolerance, f.value, e.value) => {}
+            Some(f) if computed.within(e.tolerance, f.value, e.value) => {}
             Some(f) => differences.push(Difference::Off {
                 name: id.clone(),
                 tolerance: e.tolerance,
+                computed,
                 expected: e.value,
                 actual: f.value,
             }),

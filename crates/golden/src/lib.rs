@@ -18,7 +18,7 @@ mod error;
 mod expected;
 mod reference;
 
-pub use compare::{Difference, Finding, bounds, within};
+pub use compare::{Computed, Difference, Finding, bounds, within};
 pub use drift::{BySize, Drift, Outcome, Ran, RecordDrift, Spread, Variation, bound_from, least};
 pub use error::GoldenError;
 pub use expected::{Expected, SummaryDrift, compare_summary, drift_of_summary, update_summary};

@@ -6,7 +6,8 @@ use std::path::Path;
 
 use anyhow::{Context, bail};
 use assay_golden::{
-    Difference, Finding, Ran, RecordDrift, compare_record, compare_summary, drift_of_summary,
+    Computed, Difference, Finding, Ran, RecordDrift, compare_record, compare_summary,
+    drift_of_summary,
 };
 use assay_record::wire::{By, Event, Hold, ModelFile, RunRequest, SummariseRequest};
 use assay_record::{Record, Store, Summary};
@@ -235,7 +236,7 @@ pub(super) fn summaries<'a>(
             .with_context(|| format!("failed to read {}", path.display()))?;
         let summary: Summary = serde_json::from_str(&text)
             .with_context(|| format!("{} is not a summary", path.display()))?;
-        for finding in compare_summary(&summary, &golden)? {
+        for finding in compare_summary(&summary, &golden, Computed::Cpu)? {
             ran.off.extend(lines(&finding));
         }
         let drift = drift_of_summary(&summary, &again, &golden)?;

@@ -141,9 +141,10 @@ pub(crate) fn submit(
     if !dry && is_under_way(&store)? {
         return Ok(Ending::Held);
     }
-    let worker = workspace::program("assay-worker")?;
+    // Nothing is submitted that would compute elsewhere than was asked for.
+    let on = run.holding.computing.choose_exactly()?;
     // A node's memory is not this machine's.
-    let mut sweep = run.plan(&worker, run.holding.memory)?;
+    let mut sweep = run.plan(&on, run.holding.memory)?;
     for unit in &mut sweep.units {
         if let Ok(request) = &mut unit.request {
             // The tasks start elsewhere.
@@ -182,7 +183,7 @@ pub(crate) fn submit(
         jobs.print(&submission.tasks);
         return Ok(Ending::Held);
     }
-    jobs.prepare(&submission, &worker)?;
+    jobs.prepare(&submission, &on.worker)?;
     jobs.submit(&submission.tasks)?;
     Ok(Ending::Held)
 }
@@ -364,6 +365,11 @@ impl Jobs<'_> {
         if let Some(partition) = &self.cluster.partition {
             options.push(format!("--partition={partition}"));
         }
+        // The report's job too: its worker is the same, and what the keys of
+        // records name is the GPU.
+        if self.holding.needs_gpu() {
+            options.push("--gres=gpu:1".to_owned());
+        }
         options.extend(self.cluster.sbatch.iter().cloned());
         options
     }
@@ -383,9 +389,6 @@ impl Jobs<'_> {
             format!("--mem={}M", most(|t| t.mebibytes)),
             format!("--time={}", most(|t| t.minutes)),
         ]);
-        if self.holding.needs_gpu() {
-            options.push("--gres=gpu:1".to_owned());
-        }
         options.push(self.folder.join("task.sh").display().to_string());
         options
     }
