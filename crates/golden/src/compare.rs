@@ -192,13 +192,13 @@ mod tests {
     #[test]
     fn how_it_was_computed_widens_what_is_no_count() {
         use Computed::{Bf16, Cpu, F16, Gpu};
-        for (way, off) in [(Cpu, 5e-5), (Gpu, 5e-4), (F16, 0.038), (Bf16, 0.3)] {
+        for (way, off) in [(Cpu, 1.9e-4), (Gpu, 1.9e-3), (F16, 0.038), (Bf16, 0.3)] {
             assert!(way.within(Rounding, 1.0 + off, 1.0), "{way:?}");
             assert!(!way.within(Rounding, 1.0 + 1.3 * off, 1.0), "{way:?}");
             assert!(!way.within(Exact, 1.0 + 1e-15, 1.0), "{way:?}");
             assert!(!way.within(Rounding, f64::NAN, 1.0), "{way:?}");
         }
-        assert!(Gpu.within(Statistical, 1.25, 1.0) && !Gpu.within(Statistical, 1.35, 1.0));
+        assert!(Gpu.within(Statistical, 1.19, 1.0) && !Gpu.within(Statistical, 1.21, 1.0));
     }
 
     #[test]
