@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use assay_record::{Direction, Figure, Record, Summary};
+use assay_record::{Direction, Figure, RecordKey, Summary};
 use serde::Serialize;
 
 use crate::book::{Book, alpha_id, smallest_effect_id};
@@ -153,9 +153,9 @@ pub(crate) fn view(
 
 /// The types that the records of an experiment were computed in; what it
 /// declares if it has none.
-fn computed_in(s: &Summary, records: &[Record]) -> String {
-    let own = records.iter().filter(|r| r.key.experiment == s.experiment);
-    let types: BTreeSet<&str> = own.map(|r| r.key.dtype.as_str()).collect();
+fn computed_in(s: &Summary, records: &[RecordKey]) -> String {
+    let own = records.iter().filter(|key| key.experiment == s.experiment);
+    let types: BTreeSet<&str> = own.map(|key| key.dtype.as_str()).collect();
     if types.is_empty() {
         return s.spec.dtype.clone();
     }

@@ -9,6 +9,7 @@ mod browser;
 mod damaged;
 mod device;
 mod disk;
+mod drift;
 mod experiments;
 mod faults;
 mod held;

@@ -49,8 +49,12 @@ pub(crate) fn bench(options: &Options) -> anyhow::Result<Ending> {
         // One profile for everything: what is timed is what is run.
         let mut cargo = cargo();
         cargo.args(["bench", "--profile", "dev"]);
-        cargo.args(["--package", "assay-decoder", "--package", "assay-geometry"]);
-        cargo.args(["--bench", "parts", "--bench", "mask", "--"]);
+        for package in ["assay-decoder", "assay-geometry", "assay-record"] {
+            cargo.args(["--package", package]);
+        }
+        cargo.args([
+            "--bench", "parts", "--bench", "mask", "--bench", "protocol", "--",
+        ]);
         cargo.args(&options.filter);
         return finish(cargo, "the benchmark of the parts");
     };

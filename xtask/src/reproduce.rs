@@ -384,8 +384,25 @@ fn command(arguments: impl Iterator<Item = String>) -> Vec<String> {
             _ => kept.push(argument),
         }
     }
+    // Thousands of models' names would stand in thousands of notes.
+    let mut room = LONGEST;
+    let fits = kept.iter().take_while(|argument| {
+        let length = argument.chars().count();
+        let fits = length <= room;
+        room = room.saturating_sub(length);
+        fits
+    });
+    let fits = fits.count();
+    if fits < kept.len() {
+        let more = kept.len() - fits;
+        kept.truncate(fits);
+        kept.push(format!("… ({more} more)"));
+    }
     kept
 }
+
+/// Characters of a command that are noted.
+const LONGEST: usize = 1000;
 
 /// The checked-out commit, with "+" if the tree differs from it.
 pub(crate) fn commit() -> String {
@@ -421,5 +438,17 @@ mod tests {
         ];
         let kept = command(given.into_iter().map(str::to_owned));
         assert_eq!(kept, ["reproduce", "--all", "--offline"]);
+    }
+
+    #[test]
+    fn a_command_of_thousands_of_models_is_noted_shortly() {
+        let names = (0..5000).map(|i| format!("model-{i}"));
+        let kept = command(std::iter::once("reproduce".to_owned()).chain(names));
+        let length: usize = kept.iter().map(|a| a.chars().count()).sum();
+        assert!(length < 1020, "{length}");
+        assert_eq!(
+            kept[kept.len() - 1],
+            format!("… ({} more)", 5001 - (kept.len() - 1))
+        );
     }
 }

@@ -1,4 +1,4 @@
-use assay_record::{RecordKey, Tolerance};
+use assay_record::{RecordKey, Tolerance, Verdict};
 
 /// Bounds of a tolerance class as (absolute, relative).
 ///
@@ -131,6 +131,15 @@ pub enum Difference {
         /// Id.
         name: String,
     },
+    /// Another audited verdict, or none.
+    Verdict {
+        /// Claim and data.
+        name: String,
+        /// From the golden file.
+        expected: Verdict,
+        /// From the run.
+        actual: Option<Verdict>,
+    },
 }
 
 impl std::fmt::Display for Difference {
@@ -157,6 +166,17 @@ impl std::fmt::Display for Difference {
                 f,
                 "{name}: found and not expected; accept it with cargo xtask golden --update"
             ),
+            Difference::Verdict {
+                name,
+                expected,
+                actual,
+            } => {
+                write!(f, "verdict {expected} of {name}: expected and ")?;
+                match actual {
+                    Some(actual) => write!(f, "found {actual}"),
+                    None => write!(f, "not found"),
+                }
+            }
         }
     }
 }

@@ -225,16 +225,11 @@ fn a_verdict_that_turned_is_a_difference() {
     let mut found = summary();
     found.verdicts[0].audited = Verdict::Refuted;
     found.verdicts.remove(1);
-    let mut expected = vec![
-        "verdict SUPPORTED of made-up.claim | a, 25 prompts (found REFUTED)",
-        "verdict INCONCLUSIVE of made-up.claim | published: eight models",
+    let expected = [
+        "verdict SUPPORTED of made-up.claim | a, 25 prompts: expected and found REFUTED",
+        "verdict INCONCLUSIVE of made-up.claim | published: eight models: expected and not found",
     ];
-    let seen = differences(&found, folder.path());
-    for line in &seen {
-        let words = line.trim_end_matches(": expected and not found");
-        expected.retain(|e| *e != words);
-    }
-    assert_eq!((seen.len(), expected.len()), (2, 0), "{seen:?}");
+    assert_eq!(differences(&found, folder.path()), expected);
 }
 
 /// What holds across models holds for those models only: a run over others is

@@ -3,10 +3,12 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::path::Path;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::attempt::{Attempted, How, attempt};
 use super::{Outcome, Sweep};
+use crate::bars::human_seconds;
+use crate::say::say;
 
 /// How a sweep runs on this machine.
 #[derive(clap::Args, Clone)]
@@ -42,6 +44,8 @@ struct Shared {
     outcomes: BTreeMap<usize, Outcome>,
     /// Bytes that the units at work need.
     memory: u64,
+    /// What the attempts took together.
+    computing: Duration,
     failure: Option<anyhow::Error>,
 }
 
@@ -66,8 +70,10 @@ pub(crate) fn run(
         held: VecDeque::new(),
         outcomes: BTreeMap::new(),
         memory: 0,
+        computing: Duration::ZERO,
         failure: None,
     });
+    let begun = Instant::now();
     let freed = Condvar::new();
     std::thread::scope(|scope| {
         for _ in 0..side_by_side {
@@ -75,6 +81,14 @@ pub(crate) fn run(
         }
     });
     let shared = state.into_inner().unwrap_or_else(PoisonError::into_inner);
+    if shared.outcomes.len() > 1 {
+        say!(
+            "{} units computed in {}; their workers ran for {:.1} s in all",
+            shared.outcomes.len(),
+            human_seconds(begun.elapsed().as_secs_f64()),
+            shared.computing.as_secs_f64()
+        );
+    }
     match shared.failure {
         Some(error) => Err(error),
         None => Ok(shared.outcomes),
@@ -84,8 +98,10 @@ pub(crate) fn run(
 /// Takes units until there are none.
 fn work(sweep: &Sweep, how: How, (state, freed): (&Mutex<Shared>, &Condvar), limit: Option<u64>) {
     while let Some((i, wait)) = next(sweep, (state, freed), limit) {
+        let begun = Instant::now();
         let attempted = attempt(&sweep.units[i], How { wait, ..how });
         let mut shared = lock(state);
+        shared.computing += begun.elapsed();
         shared.memory -= memory(sweep, i);
         match attempted {
             Ok(Attempted::Ended(outcome)) => {
