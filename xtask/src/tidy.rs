@@ -172,7 +172,7 @@ struct Tree {
     files: Vec<PathBuf>,
     /// Of the workspace's own packages.
     metadata: serde_json::Value,
-    /// Of all packages in the lock file.
+    /// Of all packages in the lock file, those of optional features too.
     locked: serde_json::Value,
 }
 
@@ -190,7 +190,7 @@ impl Tree {
             .filter(|f| root.join(f).is_file());
         let files = files.collect();
         Ok(Self {
-            locked: workspace::metadata(&["--locked"])?,
+            locked: workspace::metadata(&["--locked", "--all-features"])?,
             metadata: workspace::metadata(&["--no-deps"])?,
             root,
             files,
