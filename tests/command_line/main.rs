@@ -18,5 +18,6 @@ mod reproduce;
 mod reviewer;
 mod trace;
 mod train;
+mod trust;
 mod two_runs;
 mod z;
