@@ -105,7 +105,7 @@ fn secrets_of_the_environment_are_written_nowhere() {
     };
     let ended = [
         with(bench.reproduce(&models)),
-        with(bench.xtask(&["export", "--store", "store", "--out", "handed-over"])),
+        with(bench.export("store", "handed-over")),
         with(bench.xtask(&["report", "--store", "store", "--out", "out"])),
         with(bench.xtask(&["checklist", "--store", "store"])),
     ];

@@ -159,7 +159,10 @@ impl Job<'_> {
 
     /// Files that are here since before another revision brought the same.
     fn share_all(&self, locked: &LockedModel) -> Outcome<()> {
-        let _held = store::hold(&self.cache.folder(&locked.name, &locked.resolved)?)?;
+        // A cache that cannot be written to is taken as it is.
+        let Ok(_held) = store::hold(&self.cache.folder(&locked.name, &locked.resolved)?) else {
+            return Ok(());
+        };
         for file in &locked.files {
             let path = self
                 .cache

@@ -342,21 +342,23 @@ fn a_name_in_a_listing_cannot_leave_the_folder() {
     }
 }
 
-/// The names differ in case only: on some file systems they are one file.
 #[test]
-fn names_that_differ_in_case_only_are_refused() {
-    let mut shelf = shelf();
-    let more = Stored {
-        name: "MODEL.safetensors",
-        content: vec![7; 10],
-        pointer: true,
-    };
-    shelf.commits.get_mut(A).unwrap().push(more);
-    let (_server, world) = hub(shelf, sound());
-    let run = world.run(&["get", "tiny"]);
-    // The registry asks for model*.safetensors, and a name's case counts.
-    run.fetched();
-    check_complete(&world, A, &weights());
+fn names_that_differ_in_case_only_are_not_both_taken() {
+    for (name, wanted) in [("MODEL.safetensors", false), ("model-A.safetensors", true)] {
+        let mut shelf = shelf();
+        let more = |name| Stored {
+            name,
+            content: vec![7; 10],
+            pointer: true,
+        };
+        let files = shelf.commits.get_mut(A).unwrap();
+        files.extend([more(name), more("model-a.safetensors")]);
+        let (_server, world) = hub(shelf, sound());
+        let run = world.run(&["get", "tiny"]);
+        // The registry asks for model*.safetensors, in this case.
+        assert_eq!(run.code != 0, wanted, "{name}: {}", run.text);
+        assert_eq!(run.text.contains("is listed twice"), wanted, "{}", run.text);
+    }
 }
 
 /// Steps 0 and 1: the same configuration and tokenizer, other weights.

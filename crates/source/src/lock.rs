@@ -188,7 +188,9 @@ impl Lock {
     /// Where a content lies, as far as the lock knows: every locked model and
     /// its file of this SHA-256.
     pub fn holders_of(&self, sha256: &str) -> impl Iterator<Item = (&LockedModel, &LockedFile)> {
-        let files = self.models().flat_map(|m| m.files.iter().map(move |f| (m, f)));
+        let files = self
+            .models()
+            .flat_map(|m| m.files.iter().map(move |f| (m, f)));
         files.filter(move |(_, file)| file.sha256 == sha256)
     }
 
@@ -313,7 +315,8 @@ fn check(model: &LockedModel) -> Result<(), String> {
         if model
             .files
             .iter()
-            .filter(|other| other.name == file.name)
+            // Where case does not count they are one file.
+            .filter(|other| other.name.eq_ignore_ascii_case(&file.name))
             .count()
             > 1
         {

@@ -26,7 +26,7 @@ fn changed(key: &RecordKey) -> Vec<(&'static str, RecordKey)> {
         dtype,
         device_class,
         setting,
-        switches,
+        switches: _,
     } = key.clone();
     let other_hash = |hash: String| {
         let first = if hash.starts_with('0') { "1" } else { "0" };
@@ -76,13 +76,7 @@ fn changed(key: &RecordKey) -> Vec<(&'static str, RecordKey)> {
             with(&|k| k.device_class = format!("{device_class}-2")),
         ),
         ("setting", with(&|k| k.setting = format!("{setting}, full"))),
-        (
-            "switches",
-            with(&|k| {
-                k.switches
-                    .extend([more.clone()].concat().into_iter().chain(switches.clone()))
-            }),
-        ),
+        ("switches", with(&|k| k.switches.extend(more.clone()))),
     ]
 }
 
