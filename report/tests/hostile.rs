@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
 
-use assay_record::Record;
+use assay_record::{Record, RecordKey};
 use assay_report::{ReportInput, samples_csv, write_report};
 use serde_json::Value;
 
@@ -55,7 +55,17 @@ fn rename(value: &mut Value, names: &BTreeMap<String, String>) {
     }
 }
 
-fn input() -> ReportInput {
+/// What a report is made of, and the records of its keys.
+type Input = (ReportInput, Vec<Record>);
+
+fn harmless() -> Input {
+    let input = fixture::input();
+    let records = input.records.iter().map(|key| fixture::read(key).unwrap());
+    let records = records.collect();
+    (input, records)
+}
+
+fn input() -> Input {
     let mut input = fixture::input();
     let names = hostile().map(|(old, new)| (old.to_owned(), new));
     let mut names = BTreeMap::from(names);
@@ -70,11 +80,12 @@ fn input() -> ReportInput {
         sample.text.clone_from(&record.key.model);
         record
     };
-    let records: Vec<Record> = input.records.iter().map(|r| renamed(r, &names)).collect();
-    for (old, new) in input.records.iter().zip(&records) {
-        names.insert(old.key.id().unwrap(), new.key.id().unwrap());
+    let of = |key: &RecordKey| renamed(&fixture::read(key).unwrap(), &names);
+    let records: Vec<Record> = input.records.iter().map(of).collect();
+    for (old, new) in input.records.iter_mut().zip(&records) {
+        names.insert(old.id().unwrap(), new.key.id().unwrap());
+        *old = new.key.clone();
     }
-    input.records = records;
     for summary in &mut input.summaries {
         let mut value = serde_json::to_value(&summary).unwrap();
         rename(&mut value, &names);
@@ -87,11 +98,12 @@ fn input() -> ReportInput {
     for (line, (_, name)) in input.outcomes.iter_mut().zip(hostile()) {
         line.model = name;
     }
-    input
+    (input, records)
 }
 
-fn written(input: &ReportInput, to: &Path) -> BTreeMap<String, Vec<u8>> {
-    let written = write_report(input, to, &mut |_, _, _| ()).unwrap();
+fn written((input, records): &Input, to: &Path) -> BTreeMap<String, Vec<u8>> {
+    let read = |key: &RecordKey| Ok(records.iter().find(|r| r.key == *key).unwrap().clone());
+    let written = write_report(input, &read, to, &mut |_, _, _| ()).unwrap();
     let files = written.files.iter().map(|path| {
         let name = path.strip_prefix(to).unwrap().to_str().unwrap().to_owned();
         (name, std::fs::read(path).unwrap())
@@ -128,9 +140,8 @@ fn attributes(text: &str) -> Vec<String> {
 #[test]
 fn a_page_has_the_elements_of_a_harmless_one() {
     let folder = tempfile::tempdir().unwrap();
-    let page = |input: &ReportInput, name: &str| {
-        text(&written(input, &folder.path().join(name)), "report.html")
-    };
+    let page =
+        |input: &Input, name: &str| text(&written(input, &folder.path().join(name)), "report.html");
     let kinds = |page: &str| {
         let mut kinds = BTreeMap::<String, Vec<String>>::new();
         for (name, inside) in tags(page) {
@@ -145,7 +156,7 @@ fn a_page_has_the_elements_of_a_harmless_one() {
     let page_of_hostile = page(&input(), "hostile");
     assert_eq!(
         kinds(&page_of_hostile),
-        kinds(&page(&fixture::input(), "harmless"))
+        kinds(&page(&harmless(), "harmless"))
     );
     // All of it is there to be read.
     assert!(page_of_hostile.contains("&lt;script&gt;alert(1)&lt;/script&gt;"));
@@ -225,10 +236,7 @@ fn no_cell_of_a_csv_file_is_a_formula() {
     let folder = tempfile::tempdir().unwrap();
     let input = input();
     let mut files = written(&input, folder.path());
-    files.insert(
-        "samples.csv".to_owned(),
-        samples_csv(&input.records).unwrap(),
-    );
+    files.insert("samples.csv".to_owned(), samples_csv(&input.1).unwrap());
     let mut quoted = 0;
     for (name, bytes) in files.iter().filter(|(name, _)| name.ends_with(".csv")) {
         let mut reader = csv::ReaderBuilder::new()
