@@ -280,8 +280,12 @@ fn write(new: Drift) -> anyhow::Result<()> {
         }
     }
     let order: Vec<String> = variations::all().into_iter().map(|v| v.name).collect();
-    kept.variations
-        .sort_by_key(|v| order.iter().position(|n| *n == v.name));
+    kept.variations.sort_by_key(|v| {
+        order
+            .iter()
+            .position(|n| *n == v.name)
+            .unwrap_or(order.len())
+    });
     let text = serde_json::to_string_pretty(&kept)? + "\n";
     write_atomically(&path, text.as_bytes())?;
     let methods = workspace::root().join("METHODS.md");

@@ -1,21 +1,22 @@
 use assay_record::{RecordKey, Tolerance, Verdict};
 
-/// Bounds of a tolerance class as (absolute, relative).
+/// Bounds of a tolerance class as (absolute, relative): what follows by
+/// [`crate::bound_from`] from the drift between builds and machines that
+/// golden/drift.json holds (METHODS.md, "Drift"); a test compares the two.
 ///
 /// - Exact: none.
-/// - Rounding: 1e-5 + 5e-5 |e|, as for the parity of single activations. A
-///   pass in f32 differs less between matrix libraries: the gains of SmolLM2
-///   against transformers by 3e-6 relative at most, and KL divergences and
-///   differences of two gains lose another digit.
-/// - Statistical: 1e-2 + 2e-2 |e|. Random draws are the same everywhere, so
-///   only a rounding that crosses a rank or a threshold moves these: a p value
-///   of 1e5 draws by a few 1e-5, a bootstrap quantile by one order statistic.
+/// - Rounding: the largest drift is that of KL divergences behind replaced
+///   activations, on a processor without FMA.
+/// - Statistical: random draws are the same everywhere, so only a rounding that
+///   crosses a rank or a threshold moves these: a p value of 1e5 draws by a few
+///   1e-5, a rank among 199 by 1/200, a bootstrap quantile by one order
+///   statistic.
 #[must_use]
 pub fn bounds(tolerance: Tolerance) -> (f64, f64) {
     match tolerance {
         Tolerance::Exact => (0.0, 0.0),
-        Tolerance::Rounding => (1e-5, 5e-5),
-        Tolerance::Statistical => (1e-2, 2e-2),
+        Tolerance::Rounding => (1e-4, 1e-4),
+        Tolerance::Statistical => (1e-2, 1e-2),
     }
 }
 
@@ -191,20 +192,20 @@ mod tests {
     #[test]
     fn how_it_was_computed_widens_what_is_no_count() {
         use Computed::{Bf16, Cpu, F16, Gpu};
-        for (way, off) in [(Cpu, 5e-5), (Gpu, 5e-4), (F16, 0.038), (Bf16, 0.3)] {
+        for (way, off) in [(Cpu, 1.9e-4), (Gpu, 1.9e-3), (F16, 0.038), (Bf16, 0.3)] {
             assert!(way.within(Rounding, 1.0 + off, 1.0), "{way:?}");
             assert!(!way.within(Rounding, 1.0 + 1.3 * off, 1.0), "{way:?}");
             assert!(!way.within(Exact, 1.0 + 1e-15, 1.0), "{way:?}");
             assert!(!way.within(Rounding, f64::NAN, 1.0), "{way:?}");
         }
-        assert!(Gpu.within(Statistical, 1.25, 1.0) && !Gpu.within(Statistical, 1.35, 1.0));
+        assert!(Gpu.within(Statistical, 1.19, 1.0) && !Gpu.within(Statistical, 1.21, 1.0));
     }
 
     #[test]
     fn both_sides_and_nan() {
         assert!(within(Exact, 1.0, 1.0) && !within(Exact, 1.0 + 1e-15, 1.0));
-        assert!(within(Rounding, 1.000_05, 1.0) && within(Rounding, 0.999_95, 1.0));
-        assert!(!within(Rounding, 1.000_07, 1.0) && !within(Rounding, 0.999_93, 1.0));
+        assert!(within(Rounding, 1.000_19, 1.0) && within(Rounding, 0.999_81, 1.0));
+        assert!(!within(Rounding, 1.000_21, 1.0) && !within(Rounding, 0.999_79, 1.0));
         assert!(within(Statistical, 0.03, 0.02) && !within(Statistical, 0.04, 0.02));
         for class in [Exact, Rounding, Statistical] {
             assert!(!within(class, f64::NAN, 1.0) && !within(class, 1.0, f64::NAN));

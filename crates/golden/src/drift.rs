@@ -315,14 +315,14 @@ pub fn least(class: Tolerance) -> f64 {
 
 /// A bound of a class, absolute or relative, that follows from the largest
 /// drift that was measured of its numbers below 1, or from 1 on: the next power
-/// of ten from ten times that drift, or from [`least`] where that is more. Exact
+/// of ten from twice that drift, or from [`least`] where that is more. Exact
 /// numbers do not drift.
 #[must_use]
 pub fn bound_from(class: Tolerance, drift: f64) -> f64 {
     if class == Tolerance::Exact {
         return 0.0;
     }
-    let exponent = (10.0 * drift).max(least(class)).log10().ceil();
+    let exponent = (2.0 * drift).max(least(class)).log10().ceil();
     // Parsed, since powi is not exact.
     format!("1e{exponent}").parse().unwrap_or(f64::INFINITY)
 }
