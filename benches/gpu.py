@@ -121,7 +121,13 @@ class Ours:
 
     def __init__(self, *command):
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-        self.process = subprocess.Popen([str(c) for c in command], **pipes)
+        environment = dict(os.environ)
+        if cuda := os.environ.get("CUDA_PATH"):
+            # NVIDIA's libraries that it was built with; torch has its own.
+            more = [f"{cuda}/lib64", os.environ.get("LD_LIBRARY_PATH", "")]
+            environment["LD_LIBRARY_PATH"] = ":".join(filter(None, more))
+        command = [str(c) for c in command]
+        self.process = subprocess.Popen(command, env=environment, **pipes)
 
     def ask(self, what):
         self.process.stdin.write(what + "\n")

@@ -191,7 +191,7 @@ fn apart(model: &str, actual: &Seen, expected: &Seen) -> f64 {
 /// In f16 and bf16 every row of the residual stream and of the logits is off by
 /// a few roundings of that type, eight a block at most: the stream is rounded
 /// twice in a block, what is added to it some ten times, each by half a spacing
-/// at most and in no common direction. Up to 4.0 are found in both types, so
+/// at most and in no common direction. Up to about 4 are found in both types, so
 /// the error is the type's and not a formula's. Prompt by prompt, where the
 /// squares of attention are looked at, and side by side.
 #[test]
