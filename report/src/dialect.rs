@@ -6,6 +6,7 @@ use std::io::Write;
 use assay_record::Number;
 
 use crate::book::{Book, short};
+use crate::hostile::{code_point, visible};
 use crate::latex;
 use crate::shown::Shown;
 
@@ -92,10 +93,18 @@ fn markdown(text: &str) -> String {
                 out.push(c);
             }
             c if c.is_control() => out.push(' '),
-            c => out.push(c),
+            c => push(&mut out, c),
         }
     }
     out
+}
+
+/// What needs no escape; what is not seen by itself is named.
+fn push(out: &mut String, c: char) {
+    match code_point(c) {
+        Some(point) => out.push_str(&point),
+        None => out.push(c),
+    }
 }
 
 /// A code span: its fence is longer than any run of backticks inside. Bars are
@@ -108,10 +117,7 @@ fn markdown_code(text: &str) -> String {
         .unwrap_or_default();
     let fence = "`".repeat(longest + 1);
     let space = if longest > 0 { " " } else { "" };
-    let inside: String = text
-        .chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .collect();
+    let inside = visible(text);
     format!("{fence}{space}{}{space}{fence}", inside.replace('|', "\\|"))
 }
 
@@ -125,7 +131,7 @@ fn html(text: &str) -> String {
             '"' => out.push_str("&quot;"),
             '\'' => out.push_str("&#39;"),
             c if c.is_control() => out.push(' '),
-            c => out.push(c),
+            c => push(&mut out, c),
         }
     }
     out

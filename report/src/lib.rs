@@ -12,6 +12,7 @@ mod columns;
 mod dialect;
 mod error;
 mod figure;
+mod hostile;
 mod input;
 mod latex;
 mod pdf;

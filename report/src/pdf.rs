@@ -55,6 +55,11 @@ fn typeset_with(
         .current_dir(folder.path())
         .env("SOURCE_DATE_EPOCH", DATE)
         .env("FORCE_SOURCE_DATE", "1")
+        // TeX's own guard behind our escaping: it starts no program, and reads
+        // and writes by name nothing outside this folder.
+        .env("shell_escape", "f")
+        .env("openin_any", "p")
+        .env("openout_any", "p")
         .output();
     let output = match output {
         Ok(output) => output,
@@ -112,6 +117,41 @@ mod tests {
                  ...lass{article}\\begin{document}\\nosuchcommand"
             ),
         }
+    }
+
+    /// A document that does this; what LaTeX says to it.
+    #[track_caller]
+    fn check_refused(does: &str) {
+        let tex =
+            format!("\\documentclass{{article}}\\begin{{document}}{does} text\\end{{document}}");
+        let files = BTreeMap::from([("report.tex".to_owned(), tex.into_bytes())]);
+        match typeset_with("latexmk", &files) {
+            Ok(None) => println!("latexmk is not installed: it was asked to do no harm"),
+            Ok(Some(_)) => panic!("LaTeX did it: {does}"),
+            Err(_) => (),
+        }
+    }
+
+    #[test]
+    fn a_document_that_means_harm_does_none() {
+        let folder = tempfile::tempdir().unwrap();
+        let outside = folder.path().join("outside.tex");
+        std::fs::write(&outside, "secret").unwrap();
+        check_refused(&format!("\\input{{{}}}", outside.display()));
+        let written = folder.path().join("written");
+        check_refused(&format!(
+            "\\newwrite\\w\\immediate\\openout\\w={} \\immediate\\write\\w{{x}}",
+            written.display()
+        ));
+        // A program that is not started is no error, only nothing.
+        let made = folder.path().join("made");
+        let tex = format!(
+            "\\documentclass{{article}}\\begin{{document}}\\immediate\\write18{{touch {}}} text\\end{{document}}",
+            made.display()
+        );
+        let files = BTreeMap::from([("report.tex".to_owned(), tex.into_bytes())]);
+        typeset_with("latexmk", &files).unwrap();
+        assert!(!written.exists() && !made.exists());
     }
 
     #[test]

@@ -13,6 +13,7 @@ use parquet::schema::types::Type;
 
 use crate::archive::record_id;
 use crate::error::ReportError;
+use crate::hostile;
 
 /// Columns of words, in order, before `index` and `value`.
 const WORDS: [&str; 9] = [
@@ -86,8 +87,11 @@ pub fn samples_csv(records: &[Record]) -> Result<Vec<u8>, ReportError> {
     for record in records {
         for row in rows(record)? {
             let numbers = [row.index.to_string(), row.value.to_string()];
-            let cells = row.words.iter().chain(&numbers);
-            out.write_record(cells).map_err(fault)?;
+            let words = row
+                .words
+                .iter()
+                .map(|word| hostile::cell(word).into_owned());
+            out.write_record(words.chain(numbers)).map_err(fault)?;
         }
     }
     out.into_inner()

@@ -7,6 +7,7 @@ use serde::Serialize;
 use crate::book::{Book, short};
 use crate::columns::{Extent, Layout, SIZES, layout};
 use crate::error::ReportError;
+use crate::hostile;
 use crate::text::unmarked;
 
 /// How a cell is set.
@@ -208,11 +209,12 @@ pub(crate) fn csv(summary: &Summary, table: &Table) -> Result<Vec<u8>, ReportErr
         reason,
     };
     let mut out = csv::Writer::from_writer(Vec::new());
-    let titles = table.columns.iter().map(|c| c.title.as_str());
-    out.write_record(titles).map_err(|e| fault(e.to_string()))?;
+    let titles = table.columns.iter().map(|c| hostile::cell(&c.title));
+    out.write_record(titles.map(std::borrow::Cow::into_owned))
+        .map_err(|e| fault(e.to_string()))?;
     for row in &table.rows {
         let cells = row.iter().map(|cell| match cell {
-            Cell::Text(text) => text.clone(),
+            Cell::Text(text) => hostile::cell(text).into_owned(),
             Cell::Number(id) => {
                 let number = summary.numbers.get(id);
                 number.map_or_else(String::new, |n| n.value.to_string())

@@ -134,6 +134,13 @@ impl Bench {
         command
     }
 
+    /// `export`, which asks cargo what the build is made of.
+    pub(crate) fn export(&self, store: &str, out: &str) -> Command {
+        let mut command = self.xtask(&["export", "--store", store, "--out", out]);
+        command.env("PATH", std::env::var_os("PATH").unwrap_or_default());
+        command
+    }
+
     /// `reproduce` of h25-gain on these models, to the store "store" and the
     /// report "out".
     pub(crate) fn reproduce(&self, models: &[String]) -> Command {

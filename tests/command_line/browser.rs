@@ -2,6 +2,7 @@
 
 mod chromium;
 mod controls;
+mod hostile;
 
 use std::path::PathBuf;
 use std::sync::OnceLock;

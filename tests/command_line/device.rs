@@ -108,7 +108,7 @@ fn devices_and_types_that_there_are_not() {
     };
     asked(["--device", "gpu"]).check(2, &["there are cpu, cuda and cuda:N"]);
     asked(["--dtype", "f8"]).check(2, &["there are f32, f16, bf16"]);
-    let mut command = bench.reproduce_to(&[model.clone()], "store", "out");
+    let mut command = bench.reproduce_to(std::slice::from_ref(&model), "store", "out");
     command.args(["--dtype", "f16", "--as-stored"]);
     run(command).check(0, &["not run: quantised weights are multiplied as stored"]);
 }

@@ -20,5 +20,6 @@ mod reproduce;
 mod reviewer;
 mod trace;
 mod train;
+mod trust;
 mod two_runs;
 mod z;

@@ -157,8 +157,23 @@ fn a_run_that_was_tampered_with_is_found_out() {
 #[test]
 fn a_run_travels_as_one_file() {
     let bench = finished();
-    let export = run(bench.xtask(&["export", "--store", "store", "--out", "handed-over"]));
-    export.check(0, &["samples.csv", "samples.parquet", "run.zip"]);
+    let export = run(bench.export("store", "handed-over"));
+    export.check(
+        0,
+        &["samples.csv", "samples.parquet", "sbom.cdx.json", "run.zip"],
+    );
+    // Every package of the lock file but our own, with licence and checksum.
+    let bill = std::fs::read(bench.path("handed-over/sbom.cdx.json")).unwrap();
+    let bill: serde_json::Value = serde_json::from_slice(&bill).unwrap();
+    let components = bill["components"].as_array().unwrap();
+    let lock = include_str!("../../Cargo.lock");
+    assert_eq!(components.len(), lock.matches("\nchecksum = ").count());
+    for component in components {
+        for part in ["/licenses/0/expression", "/hashes/0/content"] {
+            let text = component.pointer(part).and_then(|v| v.as_str());
+            assert!(text.is_some_and(|t| !t.is_empty()), "{part} of {component}");
+        }
+    }
     let zip = "handed-over/run.zip";
     run(bench.xtask(&["report", "--store", zip, "--out", "elsewhere"])).check(0, &[]);
     check_same(&files(&bench.path("elsewhere")), &files(&bench.path("out")));

@@ -40,7 +40,7 @@ impl Place {
             });
         }
         let folder = tempfile::tempdir().context("failed to make a folder to unpack into")?;
-        unpack(&path, folder.path())
+        unpack(&path, folder.path(), MOST_BYTES)
             .with_context(|| format!("failed to unpack {}", path.display()))?;
         Ok(Opened {
             place: Place {
@@ -53,7 +53,7 @@ impl Place {
 
 /// Unpacks the store that an archive holds. Names that would leave the folder,
 /// and archives that would fill the disk, are refused.
-fn unpack(archive: &Path, into: &Path) -> anyhow::Result<()> {
+fn unpack(archive: &Path, into: &Path, most_bytes: u64) -> anyhow::Result<()> {
     let file = File::open(archive)?;
     let mut zip = ZipArchive::new(file)?;
     if zip.len() > MOST_FILES {
@@ -62,7 +62,7 @@ fn unpack(archive: &Path, into: &Path) -> anyhow::Result<()> {
             zip.len()
         );
     }
-    let mut left = MOST_BYTES;
+    let mut left = most_bytes;
     for index in 0..zip.len() {
         let entry = zip.by_index(index)?;
         let Some(name) = entry.enclosed_name() else {
@@ -81,13 +81,15 @@ fn unpack(archive: &Path, into: &Path) -> anyhow::Result<()> {
         if let Some(parent) = path.parent() {
             std::fs::create_dir_all(parent)?;
         }
-        let mut out = File::create(&path)?;
+        // Two names of one file, on a file system where case does not count.
+        let mut out = File::create_new(&path)
+            .with_context(|| format!("its entry {:?} cannot be written", entry.name()))?;
         // The size in the header is the archive's own word; what is written is
         // counted.
         let written = std::io::copy(&mut entry.take(left + 1), &mut out)?;
         left = match left.checked_sub(written) {
             Some(left) => left,
-            None => bail!("it unpacks to more than {MOST_BYTES} bytes"),
+            None => bail!("it unpacks to more than {most_bytes} bytes"),
         };
     }
     if !into.join(LIST).exists() {
@@ -166,17 +168,35 @@ mod tests {
     /// An archive of these entries, unpacked: what is there afterwards, or why
     /// it was refused.
     fn unpacked(entries: &[(&str, &str)]) -> Result<Vec<String>, String> {
+        unpacked_with(|zip| {
+            for (name, text) in entries {
+                zip.start_file(*name, SimpleFileOptions::default()).unwrap();
+                zip.write_all(text.as_bytes()).unwrap();
+            }
+        })
+    }
+
+    /// As [`unpacked`], of an archive with whatever is put into it; at most
+    /// 1 MiB is unpacked.
+    fn unpacked_with(
+        fill: impl FnOnce(&mut ZipWriter<std::fs::File>),
+    ) -> Result<Vec<String>, String> {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("run.zip");
         let mut zip = ZipWriter::new(std::fs::File::create(&path).unwrap());
-        for (name, text) in entries {
-            zip.start_file(*name, SimpleFileOptions::default()).unwrap();
-            zip.write_all(text.as_bytes()).unwrap();
-        }
+        fill(&mut zip);
         zip.finish().unwrap();
         let into = folder.path().join("store");
         std::fs::create_dir(&into).unwrap();
-        unpack(&path, &into).map_err(|e| e.to_string())?;
+        let result = unpack(&path, &into, 1 << 20).map_err(|e| e.to_string());
+        // Whatever it says, nothing lies outside of the folder.
+        let mut beside: Vec<_> = std::fs::read_dir(folder.path())
+            .unwrap()
+            .map(|e| e.unwrap().file_name())
+            .collect();
+        beside.sort();
+        assert_eq!(beside, ["run.zip", "store"]);
+        result?;
         let mut names: Vec<String> = std::fs::read_dir(&into)
             .unwrap()
             .map(|e| e.unwrap().file_name().to_string_lossy().into_owned())
@@ -197,9 +217,50 @@ mod tests {
 
     #[test]
     fn an_archive_cannot_leave_its_folder() {
-        let entries = [("last-run.json", "{}"), ("records/../../evil", "x")];
-        let refused = unpacked(&entries).unwrap_err();
-        assert!(refused.contains("would leave the folder"), "{refused}");
+        for name in [
+            "records/../../evil",
+            "../evil",
+            "records/a/../../../evil",
+            "records/evil\0.json",
+        ] {
+            let entries = [("last-run.json", "{}"), (name, "x")];
+            let refused = unpacked(&entries).unwrap_err();
+            assert!(refused.contains("would leave the folder"), "{refused}");
+        }
+        // Absolute names, and those of another system, are none of a store.
+        for name in ["/evil", "C:\\evil", "records\\..\\..\\evil", "//host/evil"] {
+            let entries = [("last-run.json", "{}"), (name, "x")];
+            match unpacked(&entries) {
+                Ok(names) => assert!(!names.iter().any(|n| n.contains("evil")), "{names:?}"),
+                Err(refused) => assert!(refused.contains("would leave"), "{refused}"),
+            }
+        }
+    }
+
+    #[test]
+    fn links_are_not_unpacked() {
+        let names = unpacked_with(|zip| {
+            let options = SimpleFileOptions::default();
+            zip.add_symlink("records", "/", options).unwrap();
+            zip.add_symlink("summaries/x.json", "/etc/passwd", options)
+                .unwrap();
+            zip.start_file("last-run.json", options).unwrap();
+            zip.write_all(b"{}").unwrap();
+        });
+        assert_eq!(names.unwrap(), ["last-run.json"]);
+    }
+
+    #[test]
+    fn an_archive_that_would_fill_the_disk_is_refused() {
+        let refused = unpacked_with(|zip| {
+            let options = SimpleFileOptions::default();
+            for name in ["last-run.json", "records/a/1.json"] {
+                zip.start_file(name, options).unwrap();
+                zip.write_all(&vec![b' '; 600 << 10]).unwrap();
+            }
+        });
+        let refused = refused.unwrap_err();
+        assert!(refused.contains("more than 1048576 bytes"), "{refused}");
     }
 
     #[test]

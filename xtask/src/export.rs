@@ -12,7 +12,8 @@ use crate::sbom;
 use crate::{Ending, Place, workspace};
 
 /// Write every raw value of a finished run as CSV and Parquet, and the run as
-/// one archive that report, verify, explain and diff take with --store.
+/// one archive that report, verify, explain and diff take with --store, with a
+/// bill of materials (CycloneDX) of the build beside it and in it.
 #[derive(clap::Args)]
 #[command(
     after_help = "samples.csv and samples.parquet have a row a value: experiment, model, revision, setting, record, unit, cluster, tags, measure, index, value.\n\nExamples:\n  cargo xtask export --out results\n  cargo xtask report --store results/run.zip\n  python -c 'import pandas; print(pandas.read_parquet(\"results/samples.parquet\"))'"
@@ -21,10 +22,6 @@ pub(crate) struct Options {
     /// Folder to write into [default: out].
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
-    /// Put a bill of materials (CycloneDX) of the build beside the archive and
-    /// into it.
-    #[arg(long)]
-    sbom: bool,
     /// Only the archive.
     #[arg(long)]
     archive_only: bool,
@@ -59,12 +56,10 @@ pub(crate) fn export(options: &Options) -> anyhow::Result<Ending> {
     }
     let experiments: Vec<&String> = manifest.experiments.keys().collect();
     let mut packed = archive::files_of(&folder, &experiments, &names);
-    if options.sbom {
-        let path = out.join("sbom.cdx.json");
-        write_atomically(&path, &sbom::sbom()?)?;
-        packed.insert("sbom.cdx.json".to_owned(), path.clone());
-        written.push(path);
-    }
+    let path = out.join("sbom.cdx.json");
+    write_atomically(&path, &sbom::sbom()?)?;
+    packed.insert("sbom.cdx.json".to_owned(), path.clone());
+    written.push(path);
     let path = out.join("run.zip");
     archive::pack(&packed, &path)?;
     written.push(path);

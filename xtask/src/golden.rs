@@ -56,8 +56,15 @@ pub(crate) fn summaries(place: &Place, manifest: &Manifest) -> anyhow::Result<Ve
                 path.display()
             );
         }
-        let summary = serde_json::from_str(&text)
+        let summary: Summary = serde_json::from_str(&text)
             .with_context(|| format!("{} is not a summary", path.display()))?;
+        if summary.experiment != *experiment {
+            bail!(
+                "{} is a summary of {:?}",
+                path.display(),
+                summary.experiment
+            );
+        }
         summaries.push(summary);
     }
     Ok(summaries)

@@ -65,10 +65,65 @@ impl Manifest {
                 path.display()
             );
         }
-        LIST.read(&path).context("run cargo xtask reproduce again")
+        let list: Self = LIST
+            .read(&path)
+            .context("run cargo xtask reproduce again")?;
+        list.check_names()
+            .with_context(|| format!("{} is not a list of assay's", path.display()))?;
+        Ok(list)
+    }
+
+    /// Experiments and records become names of files, and the list may come
+    /// from somebody else's archive.
+    fn check_names(&self) -> anyhow::Result<()> {
+        let plain = |name: &str| {
+            let small = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+            !name.is_empty() && name.chars().all(small)
+        };
+        let of_records = self.experiments.values().flat_map(|o| &o.measured);
+        let records = of_records.map(|measured| &measured.record);
+        let names = self.experiments.keys().chain(self.summaries.keys());
+        match names.chain(records).find(|name| !plain(name)) {
+            Some(name) => bail!("{name:?} is no name of an experiment and no record's id"),
+            None => Ok(()),
+        }
     }
 
     pub(crate) fn save(&self, store: &Path) -> anyhow::Result<()> {
         Ok(LIST.write(&path(store), self)?)
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::{Manifest, Measured, Outcomes};
+
+    #[track_caller]
+    fn check(experiment: &str, record: &str, accepted: bool) {
+        let folder = tempfile::tempdir().unwrap();
+        let mut list = Manifest::new();
+        let measured = Measured {
+            model: "any name: it becomes no file".to_owned(),
+            record: record.to_owned(),
+        };
+        let outcomes = Outcomes {
+            measured: vec![measured],
+            not_run: Vec::new(),
+        };
+        list.experiments.insert(experiment.to_owned(), outcomes);
+        list.save(folder.path()).unwrap();
+        let loaded = Manifest::load(folder.path());
+        assert_eq!(loaded.is_ok(), accepted, "{experiment} {record}");
+    }
+
+    #[test]
+    fn a_list_names_nothing_outside_of_its_store() {
+        check("h25-gain", &"0f".repeat(32), true);
+        check("../h25-gain", "0f", false);
+        check("/etc", "0f", false);
+        check("h25-gain", "../../secret", false);
+        check("h25-gain", "a\u{0}b", false);
+        check("", "0f", false);
     }
 }

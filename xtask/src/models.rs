@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use assay_source::{LockStatus, Source, plan, resolve};
+use assay_source::{FileRole, LockStatus, Source, plan, resolve};
 
 use crate::bars::{human_bytes, table};
 use crate::{Ending, workspace};
@@ -61,13 +61,28 @@ pub(crate) fn models() -> anyhow::Result<Ending> {
         ]);
     }
     print!("{}", table(&rows));
+    let usage = cache.usage()?;
+    if usage.bytes > 0 {
+        print!("fetched models on this disk: {}", human_bytes(usage.bytes));
+        match usage.shared {
+            0 => println!(),
+            shared => println!(
+                ", and {} more if revisions did not share equal files",
+                human_bytes(shared)
+            ),
+        }
+    }
     for equal in lock.equal_files() {
         let holders: Vec<String> = equal
             .holders
             .iter()
             .map(|h| format!("{}@{} {}", h.model, h.revision, h.file))
             .collect();
-        println!("equal bytes: {}", holders.join(" = "));
+        let what = match equal.role {
+            FileRole::Weights => "equal weights, one checkpoint under several names",
+            _ => "equal bytes",
+        };
+        println!("{what}: {}", holders.join(" = "));
     }
     Ok(Ending::Held)
 }

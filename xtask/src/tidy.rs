@@ -172,7 +172,7 @@ struct Tree {
     files: Vec<PathBuf>,
     /// Of the workspace's own packages.
     metadata: serde_json::Value,
-    /// Of all packages in the lock file.
+    /// Of all packages in the lock file, those of optional features too.
     locked: serde_json::Value,
 }
 
@@ -190,7 +190,7 @@ impl Tree {
             .filter(|f| root.join(f).is_file());
         let files = files.collect();
         Ok(Self {
-            locked: workspace::metadata(&["--locked"])?,
+            locked: workspace::metadata(&["--locked", "--all-features"])?,
             metadata: workspace::metadata(&["--no-deps"])?,
             root,
             files,
@@ -404,6 +404,14 @@ fn licences(tree: &Tree) -> anyhow::Result<Vec<String>> {
             });
         if !allowed {
             faults.push(format!("{name} {version} is under {licence:?}"));
+        }
+    }
+    // The fuzzing workspace has a lock of its own.
+    for line in tree.text(Path::new("fuzz/Cargo.lock"))?.lines() {
+        if let Some(source) = line.strip_prefix("source = \"")
+            && !source.starts_with("registry+")
+        {
+            faults.push(format!("fuzz/Cargo.lock: a package comes from {source}"));
         }
     }
     Ok(faults)

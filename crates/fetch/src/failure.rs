@@ -7,6 +7,8 @@ use assay_source::SourceError;
 use assay_source::protocol::ErrorKind;
 use hf_hub::HFError;
 
+use crate::secrets::hide;
+
 /// A failure of one attempt.
 #[derive(Debug)]
 pub(crate) struct Failure {
@@ -25,7 +27,7 @@ impl Failure {
     pub(crate) fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
         Self {
             kind,
-            message: message.into(),
+            message: hide(&message.into()),
             again: false,
             retry_after: None,
         }

@@ -25,6 +25,7 @@ pub(crate) struct Job<'a> {
     pub(crate) request: Request<'a>,
     pub(crate) label: String,
     pub(crate) locked: Option<LockedModel>,
+    pub(crate) lock: &'a Lock,
     pub(crate) cache: &'a ModelCache,
     pub(crate) report: &'a Reporter,
 }
@@ -101,6 +102,7 @@ fn get(
         label: request.label(),
         request,
         locked,
+        lock,
         cache,
         report,
     };
@@ -108,6 +110,7 @@ fn get(
     if let Some(locked) = job.locked.clone().filter(|_| kept)
         && job.all_right(&locked)?
     {
+        job.share_all(&locked)?;
         return Ok(Some(Brought {
             model: locked,
             bytes_fetched: 0,
@@ -152,6 +155,21 @@ impl Job<'_> {
             }
         }
         Ok(true)
+    }
+
+    /// Files that are here since before another revision brought the same.
+    fn share_all(&self, locked: &LockedModel) -> Outcome<()> {
+        // A cache that cannot be written to is taken as it is.
+        let Ok(_held) = store::hold(&self.cache.folder(&locked.name, &locked.resolved)?) else {
+            return Ok(());
+        };
+        for file in &locked.files {
+            let path = self
+                .cache
+                .file(&locked.name, &locked.resolved, &file.name)?;
+            self.share(&path, file)?;
+        }
+        Ok(())
     }
 }
 

@@ -13,6 +13,8 @@ mod pip;
 mod plan;
 mod report;
 mod repository;
+mod secrets;
+mod share;
 mod store;
 
 use std::path::PathBuf;
@@ -79,7 +81,7 @@ fn main() -> ExitCode {
     match run(Arguments::parse()) {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("assay-fetch: {error:#}");
+            eprintln!("assay-fetch: {}", secrets::hide(&format!("{error:#}")));
             ExitCode::from(2)
         }
     }

@@ -26,6 +26,9 @@ const MOST_UNPACKED: u64 = 16 << 30;
 pub(crate) fn fetch(job: &Job<'_>, source: &PipSource, only_local: bool) -> Outcome<Brought> {
     let name = &job.request.entry.name;
     let path = job.cache.file(name, &source.version, &source.file)?;
+    if let Some(brought) = shared(job, source, &path)? {
+        return Ok(brought);
+    }
     if only_local {
         let detail = format!("{} is missing or not as locked", path.display());
         return Err(offline(&job.label, &detail));
@@ -48,6 +51,7 @@ pub(crate) fn fetch(job: &Job<'_>, source: &PipSource, only_local: bool) -> Outc
         }
     };
     store::publish(&partial, &path)?;
+    job.share(&path, &file)?;
     drop(held);
     let model = LockedModel {
         name: name.clone(),
@@ -60,6 +64,31 @@ pub(crate) fn fetch(job: &Job<'_>, source: &PipSource, only_local: bool) -> Outc
         model,
         bytes_fetched: download_bytes,
     })
+}
+
+/// A locked file that another revision or model has on this machine.
+fn shared(job: &Job<'_>, source: &PipSource, path: &Path) -> Outcome<Option<Brought>> {
+    let Some(locked) = &job.locked else {
+        return Ok(None);
+    };
+    let [file] = locked.files.as_slice() else {
+        return Ok(None);
+    };
+    let right = source.sha256.as_ref().is_none_or(|is| *is == file.sha256);
+    if !right || file.name != source.file || locked.resolved != source.version {
+        return Ok(None);
+    }
+    // A wrong one that is there gives way.
+    let folder = job.cache.folder(&locked.name, &locked.resolved)?;
+    let _held = store::hold(&folder)?;
+    if !store::is_right(path, file)? {
+        store::remove(path)?;
+    }
+    let is_here = job.share(path, file)?;
+    Ok(is_here.then(|| Brought {
+        model: locked.clone(),
+        bytes_fetched: 0,
+    }))
 }
 
 /// Put the members of all packages into `partial`; the wheels' bytes come back.

@@ -150,6 +150,11 @@ impl Job<'_> {
                 Err(_) => store::remove(path)?,
             }
         }
+        if let Some(known) = self.known(file)
+            && self.share(path, &known)?
+        {
+            return Ok((self.check(file, path)?, 0));
+        }
         let partial = store::partial(path);
         if let Some(cached) = hub.cached(&source.repo, commit, &file.name)
             && let Ok(right) = self.check(file, &cached)
@@ -192,6 +197,7 @@ impl Job<'_> {
         match checked {
             Ok(right) => {
                 store::publish(&partial, path)?;
+                self.share(path, &right)?;
                 Ok((right, fetched))
             }
             Err(failure) => {
@@ -199,6 +205,24 @@ impl Job<'_> {
                 Err(failure)
             }
         }
+    }
+
+    /// A file as it must be, as far as that is known before it is here: from
+    /// its lock entry, or because the pointer that the hub lists is that of a
+    /// content which is locked already.
+    fn known(&self, file: &RemoteFile) -> Option<LockedFile> {
+        let own = self.locked.as_ref().map(|locked| &locked.files);
+        let own = own.and_then(|files| files.iter().find(|known| known.name == file.name));
+        if own.is_some() || !file.pointer {
+            return own.cloned();
+        }
+        let all = self.lock.models().flat_map(|model| &model.files);
+        let mut same = all.filter(|known| known.bytes == file.bytes);
+        let same = same.find(|k| git::blob_of_pointer(&k.sha256, k.bytes) == file.oid)?;
+        Some(LockedFile {
+            name: file.name.clone(),
+            ..same.clone()
+        })
     }
 
     /// Length, SHA-256 of the lock, and git's identity of the hub's listing.

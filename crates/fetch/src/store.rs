@@ -14,6 +14,14 @@ pub(crate) fn partial(path: &Path) -> PathBuf {
     PathBuf::from(name)
 }
 
+/// Another place beside a file, for what is not yet it; like
+/// [`partial`], it is never taken for one of a model's files.
+pub(crate) fn beside(path: &Path, what: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(format!(".{what}"));
+    partial(Path::new(&name))
+}
+
 /// Make a folder and hold it for this process until the value is dropped;
 /// another process that fetches the same model waits.
 pub(crate) fn hold(folder: &Path) -> Outcome<File> {

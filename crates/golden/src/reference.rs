@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::compare::{Computed, Difference, Finding};
 use crate::error::GoldenError;
+use crate::expected::plain;
 
 /// Measures of a record as an independent implementation gives them.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -29,7 +30,9 @@ pub struct Reference {
 pub fn compare_record(record: &Record, golden: &Path) -> Result<Option<Finding>, GoldenError> {
     let key = &record.key;
     let scope = format!("{}/{}.reference", key.experiment, key.model);
-    let path = golden.join(format!("{scope}.json"));
+    let path = golden
+        .join(plain(&key.experiment))
+        .join(format!("{}.reference.json", plain(&key.model)));
     if !path.exists() {
         return Ok(None);
     }

@@ -1,5 +1,6 @@
 //! The folder where fetched models lie: `<root>/<model>/<resolved revision>/<file>`.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use crate::SourceError;
@@ -7,6 +8,15 @@ use crate::names::check_name;
 
 /// Environment variable that moves the model cache.
 pub const MODELS_VARIABLE: &str = "ASSAY_MODELS";
+
+/// What a cache takes on disk.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Bytes of all files, each content that is shared once.
+    pub bytes: u64,
+    /// Bytes that it would take more if nothing was shared.
+    pub shared: u64,
+}
 
 /// The model cache.
 #[derive(Debug, Clone)]
@@ -45,6 +55,38 @@ impl ModelCache {
         check_name("model", model)?;
         check_name("resolved revision", resolved)?;
         Ok(self.root.join(model).join(resolved))
+    }
+
+    /// What the cache takes on disk. A file that several revisions share is
+    /// counted once.
+    ///
+    /// # Errors
+    /// [`SourceError::Read`].
+    pub fn usage(&self) -> Result<Usage, SourceError> {
+        use std::os::unix::fs::MetadataExt as _;
+        let mut usage = Usage::default();
+        let mut seen = BTreeSet::new();
+        let mut folders = vec![self.root.clone()];
+        while let Some(folder) = folders.pop() {
+            let failed = |source| SourceError::read(&folder, source);
+            let entries = match std::fs::read_dir(&folder) {
+                Ok(entries) => entries,
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+                Err(error) => return Err(failed(error)),
+            };
+            for entry in entries {
+                let entry = entry.map_err(failed)?;
+                let found = entry.metadata().map_err(failed)?;
+                if found.is_dir() {
+                    folders.push(entry.path());
+                } else if seen.insert((found.dev(), found.ino())) {
+                    usage.bytes += found.len();
+                } else {
+                    usage.shared += found.len();
+                }
+            }
+        }
+        Ok(usage)
     }
 
     /// The path of one file of a model.

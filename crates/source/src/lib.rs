@@ -23,7 +23,7 @@ mod registry;
 mod resolve;
 mod revisions;
 
-pub use cache::{MODELS_VARIABLE, ModelCache};
+pub use cache::{MODELS_VARIABLE, ModelCache, Usage};
 pub use digest::{is_sha256, sha256_bytes, sha256_file};
 pub use error::SourceError;
 pub use lock::{EqualFiles, Holder, LOCK_FILE, Lock, LockStatus, LockedFile, LockedModel};

@@ -185,6 +185,15 @@ impl Lock {
         self.models.values()
     }
 
+    /// Where a content lies, as far as the lock knows: every locked model and
+    /// its file of this SHA-256.
+    pub fn holders_of(&self, sha256: &str) -> impl Iterator<Item = (&LockedModel, &LockedFile)> {
+        let files = self
+            .models()
+            .flat_map(|m| m.files.iter().map(move |f| (m, f)));
+        files.filter(move |(_, file)| file.sha256 == sha256)
+    }
+
     /// Add an entry, or replace the one of the same name and revision.
     pub fn insert(&mut self, mut model: LockedModel) {
         model.files.sort_by(|a, b| a.name.cmp(&b.name));
@@ -306,7 +315,8 @@ fn check(model: &LockedModel) -> Result<(), String> {
         if model
             .files
             .iter()
-            .filter(|other| other.name == file.name)
+            // Where case does not count they are one file.
+            .filter(|other| other.name.eq_ignore_ascii_case(&file.name))
             .count()
             > 1
         {

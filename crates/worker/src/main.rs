@@ -17,6 +17,7 @@ mod summarise;
 mod survey;
 mod trace;
 mod train;
+mod unasked;
 
 use std::io::{Read, Write};
 use std::path::PathBuf;

@@ -12,7 +12,7 @@ use assay_trace::Recording;
 use crate::experiments::{self, Declared};
 use crate::key::Computes;
 use crate::survey::{Present, present};
-use crate::{emit, facts, hold, key};
+use crate::{emit, facts, hold, key, unasked};
 
 /// Runs the requested experiments on the requested model, those that the
 /// store lacks. A unit that another process holds is waited for if `wait` says
@@ -67,6 +67,7 @@ fn measure(
 ) -> anyhow::Result<()> {
     check_hashes(request)?;
     let location = location(request)?;
+    unasked::check(request, &location)?;
     // One event a line; a progress line that cannot be written means that the
     // reader is gone, and the next commit will say so.
     let mut progress = |stage: &str, done: u64, total: u64| {

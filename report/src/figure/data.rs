@@ -4,6 +4,7 @@ use assay_record::{Figure, Panel, Plot};
 use serde::Serialize;
 
 use crate::error::ReportError;
+use crate::hostile;
 
 /// One row; fields that a kind of thing lacks stay empty.
 #[derive(Debug, Clone, Default, Serialize)]
@@ -28,6 +29,13 @@ pub(crate) fn csv(figure: &Figure) -> Result<Vec<u8>, ReportError> {
     };
     let mut out = csv::Writer::from_writer(Vec::new());
     for row in figure.panels.iter().flat_map(rows) {
+        let [panel, series, label] = [row.panel, row.series, row.label].map(hostile::cell);
+        let row = Row {
+            panel: &panel,
+            series: &series,
+            label: &label,
+            ..row
+        };
         out.serialize(row).map_err(|e| fault(e.to_string()))?;
     }
     out.into_inner().map_err(|e| fault(e.to_string()))

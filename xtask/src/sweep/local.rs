@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::attempt::{Attempted, How, attempt};
 use super::{Outcome, Sweep};
-use crate::bars::human_seconds;
+use crate::bars::{Bar, human_seconds};
 use crate::say::say;
 
 /// How a sweep runs on this machine.
@@ -46,6 +46,9 @@ struct Shared {
     memory: u64,
     /// What the attempts took together.
     computing: Duration,
+    /// Shows how many of the units are behind, if there are several.
+    bar: Option<Bar>,
+    total: u64,
     failure: Option<anyhow::Error>,
 }
 
@@ -58,6 +61,7 @@ pub(crate) fn run(
     limit: Option<u64>,
 ) -> anyhow::Result<BTreeMap<usize, Outcome>> {
     let open: VecDeque<usize> = sweep.open().into();
+    let total = open.len() as u64;
     let side_by_side = workers.workers.min(open.len().max(1));
     let how = How {
         worker,
@@ -71,6 +75,8 @@ pub(crate) fn run(
         outcomes: BTreeMap::new(),
         memory: 0,
         computing: Duration::ZERO,
+        bar: (total > 1).then(|| Bar::new("sweep")),
+        total,
         failure: None,
     });
     let begun = Instant::now();
@@ -80,7 +86,8 @@ pub(crate) fn run(
             scope.spawn(|| work(sweep, how, (&state, &freed), limit));
         }
     });
-    let shared = state.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let mut shared = state.into_inner().unwrap_or_else(PoisonError::into_inner);
+    drop(shared.bar.take());
     if shared.outcomes.len() > 1 {
         say!(
             "{} units computed in {}; their workers ran for {:.1} s in all",
@@ -106,6 +113,10 @@ fn work(sweep: &Sweep, how: How, (state, freed): (&Mutex<Shared>, &Condvar), lim
         match attempted {
             Ok(Attempted::Ended(outcome)) => {
                 shared.outcomes.insert(i, outcome);
+                let (done, total) = (shared.outcomes.len() as u64, shared.total);
+                if let Some(bar) = &mut shared.bar {
+                    bar.steps("units", done, total);
+                }
             }
             Ok(Attempted::Held) => shared.held.push_back(i),
             Err(error) => shared.failure = Some(error),
