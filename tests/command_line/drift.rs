@@ -47,4 +47,6 @@ fn one_thread_and_two_give_equal_bits() {
     run(refused).check_refused(&["there is no variation threads-0", "threads-1"]);
     let refused = drift(&["--models", "gemma3", "--experiments", "made-up"]);
     run(refused).check_refused(&["drift.toml", "does not declare made-up"]);
+    let refused = drift(&["--models", "gemma33"]);
+    run(refused).check_refused(&["drift.toml", "gemma33"]);
 }

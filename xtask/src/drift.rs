@@ -74,6 +74,12 @@ pub(crate) fn drift(options: &Options) -> anyhow::Result<Ending> {
         let (experiments, models) = (&options.experiments, &options.models);
         sets.push(set::of(variation.emulated(), experiments, models, &known)?);
     }
+    if sets.iter().all(|s| s.units.is_empty()) {
+        bail!(
+            "golden/drift.toml declares none of what is asked for: {}",
+            options.models.join(", ")
+        );
+    }
     plan(&variations, &sets)?;
 
     let mut all = Drift::default();

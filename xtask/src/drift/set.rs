@@ -99,6 +99,14 @@ pub(super) fn of(
             Some(folder) => plan::own(&workspace::root().join(folder), spec.follows_training)?,
             None => plan::local(names.map_or(&[], Vec::as_slice))?,
         };
+        let lacks = |n: &&String| candidates.iter().all(|c| c.label != **n);
+        if let Some(name) = names.into_iter().flatten().find(lacks) {
+            bail!(
+                "{} names {name} for {}, and there is no such model",
+                path.display(),
+                rerun.experiment
+            );
+        }
         for candidate in candidates {
             let label = &candidate.label;
             let declared = names.is_none_or(|n| n.contains(label));
