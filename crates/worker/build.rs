@@ -23,6 +23,17 @@ fn main() {
     // A new experiment is a new folder.
     println!("cargo:rerun-if-changed=../../experiments");
     println!("cargo:rerun-if-changed=../../Cargo.lock");
+    // NVIDIA's libraries are found at run time where they were at build time.
+    if std::env::var_os("CARGO_FEATURE_CUDA").is_some()
+        && let Some(cuda) = std::env::var_os("CUDA_PATH")
+    {
+        let libraries = Path::new(&cuda).join("lib64");
+        println!(
+            "cargo:rustc-link-arg-bins=-Wl,-rpath,{}",
+            libraries.display()
+        );
+    }
+    println!("cargo:rerun-if-env-changed=CUDA_PATH");
     let out = std::env::var("OUT_DIR").unwrap();
     std::fs::write(Path::new(&out).join("fingerprints.rs"), table).unwrap();
 }

@@ -1,14 +1,16 @@
 //! results.zip: the same bytes for the same contents.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::io::{Cursor, Write};
 
-use assay_record::{RecordError, RecordKey, canonical_json, sha256_hex};
+use assay_record::{RecordError, RecordKey, Summary, canonical_json, sha256_hex};
 use serde::Serialize;
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, DateTime, ZipWriter};
 
 use crate::error::ReportError;
+use crate::input::Records;
 
 /// The id of the record under a key.
 pub(crate) fn record_id(key: &RecordKey) -> Result<String, ReportError> {
@@ -30,30 +32,54 @@ fn malformed(name: &str, reason: &str) -> ReportError {
     })
 }
 
+/// What is packed under a name.
+pub(crate) enum Packed<'a> {
+    Bytes(&'a [u8]),
+    Summary(&'a Summary),
+    /// Read when its turn comes.
+    Record(&'a RecordKey),
+}
+
+impl Packed<'_> {
+    fn bytes(&self, name: &str, records: Records) -> Result<Cow<'_, [u8]>, ReportError> {
+        Ok(match self {
+            Self::Bytes(bytes) => Cow::Borrowed(*bytes),
+            Self::Summary(summary) => Cow::Owned(json(name, summary)?),
+            Self::Record(key) => Cow::Owned(json(name, &records(key)?)?),
+        })
+    }
+}
+
 /// Packs files, in alphabetical order and without times, and beside them
 /// manifest.json with the SHA-256 of each.
-pub(crate) fn pack(files: &BTreeMap<String, Vec<u8>>) -> Result<Vec<u8>, ReportError> {
-    let hashes: BTreeMap<&str, String> = files
-        .iter()
-        .map(|(name, bytes)| (name.as_str(), sha256_hex(bytes)))
-        .collect();
-    let manifest = json("manifest.json", &hashes)?;
+pub(crate) fn pack(
+    files: &BTreeMap<String, Packed>,
+    records: Records,
+    tell: &mut dyn FnMut(&str, u64, u64),
+) -> Result<Vec<u8>, ReportError> {
     // 1980-01-01, the earliest time that the format knows.
     let options = SimpleFileOptions::default()
         .compression_method(CompressionMethod::Deflated)
         .last_modified_time(DateTime::default())
         .unix_permissions(0o644);
     let mut zip = ZipWriter::new(Cursor::new(Vec::new()));
-    let entries = files.iter().map(|(n, b)| (n.as_str(), b.as_slice()));
-    for (name, bytes) in entries.chain([("manifest.json", manifest.as_slice())]) {
+    let mut add = |name: &str, bytes: &[u8]| {
         let fault = |reason: String| ReportError::Archive {
             name: name.to_owned(),
             reason,
         };
         zip.start_file(name, options)
             .map_err(|e| fault(e.to_string()))?;
-        zip.write_all(bytes).map_err(|e| fault(e.to_string()))?;
+        zip.write_all(bytes).map_err(|e| fault(e.to_string()))
+    };
+    let mut hashes = BTreeMap::new();
+    for (done, (name, packed)) in (1..).zip(files) {
+        let bytes = packed.bytes(name, records)?;
+        hashes.insert(name.as_str(), sha256_hex(&bytes));
+        add(name, &bytes)?;
+        tell("packing results.zip", done, files.len() as u64);
     }
+    add("manifest.json", &json("manifest.json", &hashes)?)?;
     zip.finish()
         .map(Cursor::into_inner)
         .map_err(|e| ReportError::Archive {

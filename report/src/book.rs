@@ -4,8 +4,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use assay_record::{Format, ModelRow, Number, RecordError, Summary, Tolerance};
+use assay_record::{Format, ModelRow, Number, Summary, Tolerance};
 
+use crate::archive::record_id;
 use crate::error::ReportError;
 use crate::input::ReportInput;
 use crate::latex::macro_names;
@@ -59,13 +60,8 @@ impl Book {
     /// Gathers and checks all numbers.
     pub(crate) fn new(input: &ReportInput) -> Result<Self, ReportError> {
         let mut records = BTreeSet::new();
-        for record in &input.records {
-            let id = record.key.id().map_err(|e| RecordError::Malformed {
-                path: record.key.model.clone().into(),
-                kind: "record key",
-                reason: e.to_string(),
-            })?;
-            records.insert(id);
+        for key in &input.records {
+            records.insert(record_id(key)?);
         }
         let mut book = Self {
             numbers: BTreeMap::new(),

@@ -1,14 +1,14 @@
 use std::path::PathBuf;
 
-use assay_record::{Record, Summary};
+use assay_record::{Record, RecordError, RecordKey, Summary};
 
 /// Everything a report is made from. Equal inputs give equal bytes.
 #[derive(Debug, Clone)]
 pub struct ReportInput {
     /// One a experiment, in reading order.
     pub summaries: Vec<Summary>,
-    /// Every record that a number of the summaries comes from.
-    pub records: Vec<Record>,
+    /// Keys of every record that a number of the summaries comes from.
+    pub records: Vec<RecordKey>,
     /// What was compared with expected values.
     pub golden: Vec<GoldenLine>,
     /// What the whole run rests on, as (name, value): versions, switches. Only
@@ -21,6 +21,10 @@ pub struct ReportInput {
     /// What was asked for, and what came of it.
     pub outcomes: Vec<OutcomeLine>,
 }
+
+/// Where records are read from, one at a time: all at once would fill the
+/// memory.
+pub type Records<'a> = &'a dyn Fn(&RecordKey) -> Result<Record, RecordError>;
 
 /// A claim of the first page.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -31,10 +31,13 @@ use std::sync::Arc;
 
 use assay_record::{Number, Summary, write_atomically};
 
+use crate::archive::Packed;
 use crate::book::Book;
 
 pub use error::ReportError;
-pub use input::{GoldenLine, Headline, Outcome, OutcomeLine, PdfOutcome, ReportInput, Written};
+pub use input::{
+    GoldenLine, Headline, Outcome, OutcomeLine, PdfOutcome, Records, ReportInput, Written,
+};
 pub use samples::{samples_csv, samples_parquet};
 
 /// Writes the report into the folder `out`, which is made where it is missing:
@@ -48,15 +51,17 @@ pub use samples::{samples_csv, samples_parquet};
 /// # Errors
 /// A summary that refers to a number or record that is not there, a text whose
 /// placeholder was not replaced, a figure whose data cannot be drawn, a LaTeX
-/// run that stopped, a file that cannot be written.
+/// run that stopped, a record that cannot be read, a file that cannot be
+/// written.
 ///
 /// `tell` is told (stage, done, total).
 pub fn write_report(
     input: &ReportInput,
+    records: Records,
     out: &Path,
     tell: &mut dyn FnMut(&str, u64, u64),
 ) -> Result<Written, ReportError> {
-    let mut files = render_files(input, tell)?;
+    let mut files = render_files(input, records, tell)?;
     // Nobody knows how far LaTeX is.
     tell("setting report.pdf", 0, 1);
     let pdf = match pdf::typeset(&files)? {
@@ -98,6 +103,7 @@ pub fn all_numbers(input: &ReportInput) -> Result<BTreeMap<String, Number>, Repo
 /// Every file but report.pdf, by name.
 fn render_files(
     input: &ReportInput,
+    records: Records,
     tell: &mut dyn FnMut(&str, u64, u64),
 ) -> Result<BTreeMap<String, Vec<u8>>, ReportError> {
     check_names(&input.summaries)?;
@@ -149,18 +155,19 @@ fn render_files(
     }
     files.insert("macros.tex".to_owned(), latex::macros(&book).into_bytes());
     files.insert("preamble.tex".to_owned(), render::PREAMBLE.into());
-    let mut packed = files.clone();
+    let mut packed: BTreeMap<String, Packed> = (files.iter())
+        .map(|(name, bytes)| (name.clone(), Packed::Bytes(bytes)))
+        .collect();
     for summary in &input.summaries {
         let name = format!("summaries/{}.json", summary.experiment);
-        let json = archive::json(&name, summary)?;
-        packed.insert(name, json);
+        packed.insert(name, Packed::Summary(summary));
     }
-    for record in &input.records {
-        let name = format!("records/{}.json", archive::record_id(&record.key)?);
-        let json = archive::json(&name, record)?;
-        packed.insert(name, json);
+    for key in &input.records {
+        let name = format!("records/{}.json", archive::record_id(key)?);
+        packed.insert(name, Packed::Record(key));
     }
-    files.insert("results.zip".to_owned(), archive::pack(&packed)?);
+    let zip = archive::pack(&packed, records, tell)?;
+    files.insert("results.zip".to_owned(), zip);
     Ok(files)
 }
 

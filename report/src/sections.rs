@@ -341,10 +341,10 @@ pub(crate) fn provenance(input: &ReportInput, book: &Book) -> Result<Vec<TableVi
     }
     let mut settings = Vec::new();
     let mut hashes = Vec::new();
-    for record in &input.records {
-        let id = crate::archive::record_id(&record.key)?;
-        settings.push(setting_row(&id, &record.key));
-        hashes.push(hash_row(&id, &record.key));
+    for key in &input.records {
+        let id = crate::archive::record_id(key)?;
+        settings.push(setting_row(&id, key));
+        hashes.push(hash_row(&id, key));
     }
     let count = input.records.len();
     tables.extend(unless_empty(

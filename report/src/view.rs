@@ -1,7 +1,9 @@
 //! What the templates see: the input in reading order, with every table in one
 //! shape. Nothing is computed here.
 
-use assay_record::{Direction, Figure, Summary};
+use std::collections::BTreeSet;
+
+use assay_record::{Direction, Figure, RecordKey, Summary};
 use serde::Serialize;
 
 use crate::book::{Book, alpha_id, smallest_effect_id};
@@ -134,7 +136,7 @@ pub(crate) fn view(
             let command = run_command(&s.experiment);
             let figures =
                 figures.map(|(f, drawn)| figure_view(figure_name(s, &f.id), f, &command, drawn));
-            experiment(s, figures.collect(), book)
+            experiment(s, computed_in(s, &input.records), figures.collect(), book)
         })
         .collect();
     Ok(View {
@@ -149,8 +151,20 @@ pub(crate) fn view(
     })
 }
 
+/// The types that the records of an experiment were computed in; what it
+/// declares if it has none.
+fn computed_in(s: &Summary, records: &[RecordKey]) -> String {
+    let own = records.iter().filter(|key| key.experiment == s.experiment);
+    let types: BTreeSet<&str> = own.map(|key| key.dtype.as_str()).collect();
+    if types.is_empty() {
+        return s.spec.dtype.clone();
+    }
+    types.into_iter().collect::<Vec<_>>().join(" and ")
+}
+
 fn experiment(
     s: &Summary,
+    dtype: String,
     figures: Vec<FigureView>,
     book: &Book,
 ) -> Result<ExperimentView, ReportError> {
@@ -176,7 +190,7 @@ fn experiment(
         predicts: s.spec.predicts.clone(),
         falsified_by: s.spec.falsified_by.clone(),
         unit: s.spec.unit.clone(),
-        dtype: s.spec.dtype.clone(),
+        dtype,
         seed: s.spec.seed.to_string(),
         version: s.spec.version.to_string(),
         sites: s.spec.sites.clone(),

@@ -18,7 +18,7 @@ fn files(input: &ReportInput, keep: &str) -> BTreeMap<String, Vec<u8>> {
         Some(root) => Path::new(&root).join(keep),
         None => folder.path().to_path_buf(),
     };
-    let written = write_report(input, &out, &mut |_, _, _| ()).unwrap();
+    let written = write_report(input, &fixture::read, &out, &mut |_, _, _| ()).unwrap();
     assert_eq!(written.pdf == PdfOutcome::Written, has("latexmk"));
     written
         .files
@@ -79,7 +79,7 @@ fn html_is_self_contained_and_names_the_origin_of_numbers() {
     ] {
         assert!(!addresses.contains(forbidden), "{forbidden} in report.html");
     }
-    let record = input.records[0].key.id().unwrap();
+    let record = input.records[0].id().unwrap();
     let short = &record[..12];
     assert!(html.contains(&format!("<td id=\"record-{short}\">")));
     assert!(html.contains(&format!(
@@ -120,7 +120,13 @@ fn no_number_is_typed_into_a_template() {
 #[test]
 fn figures_are_opaque_and_keep_their_words_in_pdf() {
     let folder = tempfile::tempdir().unwrap();
-    let written = write_report(&fixture::input(), folder.path(), &mut |_, _, _| ()).unwrap();
+    let written = write_report(
+        &fixture::input(),
+        &fixture::read,
+        folder.path(),
+        &mut |_, _, _| (),
+    )
+    .unwrap();
     let figures = written
         .files
         .iter()
@@ -245,7 +251,7 @@ fn check_error(change: impl FnOnce(&mut ReportInput), expected: &str) -> ReportE
     let mut input = fixture::input();
     change(&mut input);
     let folder = tempfile::tempdir().unwrap();
-    let error = write_report(&input, folder.path(), &mut |_, _, _| ()).unwrap_err();
+    let error = write_report(&input, &fixture::read, folder.path(), &mut |_, _, _| ()).unwrap_err();
     assert_eq!(error.to_string(), expected);
     let left = std::fs::read_dir(folder.path()).unwrap().count();
     assert_eq!(left, 0, "nothing is written when something is wrong");

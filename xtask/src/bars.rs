@@ -2,10 +2,14 @@
 //! elsewhere.
 
 use std::io::IsTerminal;
+use std::sync::LazyLock;
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 use crate::say::{is_quiet, say};
+
+/// All bars, one under the other: workers run side by side.
+static BARS: LazyLock<MultiProgress> = LazyLock::new(MultiProgress::new);
 
 /// One bar whose stage may change.
 pub(crate) struct Bar {
@@ -17,7 +21,8 @@ pub(crate) struct Bar {
 impl Bar {
     pub(crate) fn new(name: &str) -> Self {
         Self {
-            bar: (!is_quiet() && std::io::stderr().is_terminal()).then(ProgressBar::no_length),
+            bar: (!is_quiet() && std::io::stderr().is_terminal())
+                .then(|| BARS.add(ProgressBar::no_length())),
             name: name.to_owned(),
             stage: String::new(),
         }
@@ -69,10 +74,10 @@ impl Bar {
         }
     }
 
-    /// A line above the bar.
+    /// A line above the bars.
     pub(crate) fn say(&self, line: &str) {
         match &self.bar {
-            Some(bar) => bar.suspend(|| eprintln!("{line}")),
+            Some(_) => BARS.suspend(|| eprintln!("{line}")),
             None => say!("{line}"),
         }
     }
@@ -82,6 +87,7 @@ impl Drop for Bar {
     fn drop(&mut self) {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
+            BARS.remove(bar);
         }
     }
 }

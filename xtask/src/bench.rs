@@ -1,9 +1,10 @@
 //! `bench`: how fast the decoder's parts are, and the whole beside its peers.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, bail};
+use assay_record::ComputeDevice;
 
 use crate::{Ending, workspace};
 
@@ -20,6 +21,17 @@ pub(crate) struct Options {
     /// Python.
     #[arg(long, value_name = "PYTHON")]
     peers: Option<PathBuf>,
+    /// Instead of the parts, time passes on a GPU beside transformers, run by
+    /// this Python, over the shapes of Pythia with random weights; the table is
+    /// Markdown.
+    #[arg(long, value_name = "PYTHON", conflicts_with_all = ["filter", "peers"])]
+    gpu: Option<PathBuf>,
+    /// The GPU; or cpu, to try it.
+    #[arg(long, requires = "gpu", default_value_t = ComputeDevice::Cuda(0))]
+    device: ComputeDevice,
+    /// Shapes, as 70m,12b [default: 70m to 12b].
+    #[arg(long, requires = "gpu", value_name = "SHAPES")]
+    shapes: Option<String>,
 }
 
 /// Scripts that pair a program of ours with its peers.
@@ -30,12 +42,19 @@ const PAIRED: [(&str, &str); 3] = [
 ];
 
 pub(crate) fn bench(options: &Options) -> anyhow::Result<Ending> {
+    if let Some(python) = &options.gpu {
+        return gpu(python, options);
+    }
     let Some(python) = &options.peers else {
         // One profile for everything: what is timed is what is run.
         let mut cargo = cargo();
         cargo.args(["bench", "--profile", "dev"]);
-        cargo.args(["--package", "assay-decoder", "--package", "assay-geometry"]);
-        cargo.args(["--bench", "parts", "--bench", "mask", "--"]);
+        for package in ["assay-decoder", "assay-geometry", "assay-record"] {
+            cargo.args(["--package", package]);
+        }
+        cargo.args([
+            "--bench", "parts", "--bench", "mask", "--bench", "protocol", "--",
+        ]);
         cargo.args(&options.filter);
         return finish(cargo, "the benchmark of the parts");
     };
@@ -54,22 +73,47 @@ pub(crate) fn bench(options: &Options) -> anyhow::Result<Ending> {
         let mut command = Command::new(python);
         command.current_dir(workspace::root());
         command.arg(PathBuf::from("benches").join(script));
-        command.arg(target().join("debug/examples").join(program));
+        command.arg(workspace::target().join("debug/examples").join(program));
         println!("\n{script}\n");
         finish(command, script)?;
     }
     Ok(Ending::Held)
 }
 
+fn gpu(python: &Path, options: &Options) -> anyhow::Result<Ending> {
+    let mut build = cargo();
+    build.args(["build", "--quiet", "--package", "assay-decoder"]);
+    build.args(["--example", "on_device"]);
+    let folder = if options.device.is_cpu() {
+        workspace::target()
+    } else {
+        workspace::gpu_compiler()?;
+        build.args(["--features", "assay-decoder/cuda", "--target-dir"]);
+        build.arg(workspace::gpu_target());
+        workspace::gpu_target()
+    };
+    finish(build, "the build of the timed program")?;
+    let mut build = cargo();
+    build.args(["build", "--quiet", "--package", "assay-geometry"]);
+    build.args(["--example", "ard_steps"]);
+    finish(build, "the build of the timed program")?;
+    let mut command = Command::new(python);
+    command.current_dir(workspace::root());
+    command.arg(PathBuf::from("benches").join("gpu.py"));
+    command.arg(folder.join("debug/examples/on_device"));
+    command.arg("--ard");
+    command.arg(workspace::target().join("debug/examples/ard_steps"));
+    command.args(["--device", &options.device.to_string()]);
+    if let Some(shapes) = &options.shapes {
+        command.args(["--shapes", shapes]);
+    }
+    finish(command, "gpu.py")
+}
+
 fn cargo() -> Command {
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo.current_dir(workspace::root());
     cargo
-}
-
-fn target() -> PathBuf {
-    let set = std::env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
-    set.unwrap_or_else(|| workspace::root().join("target"))
 }
 
 fn finish(mut command: Command, what: &str) -> anyhow::Result<Ending> {

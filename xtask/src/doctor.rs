@@ -34,10 +34,14 @@ pub(crate) fn doctor() -> anyhow::Result<Ending> {
             "gpu",
             version(
                 "nvidia-smi",
-                &["--query-gpu=name,memory.total", "--format=csv,noheader"],
+                &[
+                    "--query-gpu=name,compute_cap,memory.total,driver_version",
+                    "--format=csv,noheader",
+                ],
                 "everything runs on the CPU",
             ),
         ),
+        row("nvcc", compiler()),
     ];
     print!("{}", table(&rows));
     Ok(Ending::Held)
@@ -45,6 +49,20 @@ pub(crate) fn doctor() -> anyhow::Result<Ending> {
 
 fn row(name: &str, value: String) -> Vec<String> {
     vec![name.to_owned(), value]
+}
+
+/// The release of NVIDIA's compiler, or what its absence means.
+fn compiler() -> String {
+    let output = Command::new("nvcc").arg("--version").output();
+    let text = output.map(|o| String::from_utf8_lossy(&o.stdout).into_owned());
+    let text = text.unwrap_or_default();
+    let release = text.lines().find_map(|l| l.split_once("release "));
+    match release {
+        Some((_, release)) => format!("release {release}"),
+        None => {
+            "not here: a worker for --device cuda cannot be built (.ci/cuda-toolkit)".to_owned()
+        }
+    }
 }
 
 /// First line that a program prints, or what its absence means.

@@ -1,7 +1,9 @@
 //! `golden`: the last run against what is expected of it.
 
+use std::collections::BTreeMap;
+
 use anyhow::{Context, bail};
-use assay_golden::{Finding, compare_record, compare_summary, update_summary};
+use assay_golden::{Computed, Finding, compare_record, compare_summary, update_summary};
 use assay_record::{Store, Summary, sha256_hex};
 
 use crate::manifest::Manifest;
@@ -23,6 +25,12 @@ pub(crate) fn golden(options: &Options) -> anyhow::Result<Ending> {
     let place = &opened.place;
     let manifest = Manifest::load(&place.folder())?;
     if options.update {
+        let ways = read(place, &manifest)?.0;
+        if let Some(how) = ways.into_values().max()
+            && how != Computed::Cpu
+        {
+            bail!("golden values are the CPU's in f32, and this run was computed{how}");
+        }
         for summary in summaries(place, &manifest)? {
             for path in update_summary(&summary, &workspace::golden())? {
                 say!("written: {}", path.display());
@@ -66,18 +74,37 @@ pub(crate) fn summaries(place: &Place, manifest: &Manifest) -> anyhow::Result<Ve
 /// independent implementations.
 pub(crate) fn compare(place: &Place, manifest: &Manifest) -> anyhow::Result<Vec<Finding>> {
     let golden = workspace::golden();
-    let store = Store::open(&place.folder())?;
+    let (ways, of_records) = read(place, manifest)?;
     let mut findings = Vec::new();
     for summary in summaries(place, manifest)? {
-        findings.extend(compare_summary(&summary, &golden)?);
+        let how = ways.get(&summary.experiment).copied();
+        let how = how.unwrap_or(Computed::Cpu);
+        findings.extend(compare_summary(&summary, &golden, how)?);
     }
+    findings.extend(of_records);
+    Ok(findings)
+}
+
+/// Of the records: how those of each experiment were computed, of several ways
+/// the one that allows most; and what the values of independent implementations
+/// say of them.
+fn read(
+    place: &Place,
+    manifest: &Manifest,
+) -> anyhow::Result<(BTreeMap<String, Computed>, Vec<Finding>)> {
+    let golden = workspace::golden();
+    let store = Store::open(&place.folder())?;
+    let mut ways = BTreeMap::new();
+    let mut findings = Vec::new();
     for (experiment, outcomes) in &manifest.experiments {
         for measured in &outcomes.measured {
             let record = store.read(experiment, &measured.record)?;
+            let way = ways.entry(experiment.clone()).or_insert(Computed::Cpu);
+            *way = Computed::of(&record.key).max(*way);
             findings.extend(compare_record(&record, &golden)?);
         }
     }
-    Ok(findings)
+    Ok((ways, findings))
 }
 
 pub(crate) fn ending(findings: &[Finding]) -> Ending {

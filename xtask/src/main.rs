@@ -7,8 +7,10 @@ mod bench;
 mod checklist;
 mod claims;
 mod completions;
+mod computing;
 mod diff;
 mod doctor;
+mod drift;
 mod explain;
 mod export;
 mod fetch;
@@ -85,6 +87,8 @@ enum Command {
     Explain(explain::Options),
     /// Compare two finished runs.
     Diff(diff::Options),
+    /// Run the project's own models on other builds and compare.
+    Drift(drift::Options),
     /// Write a finished run for other tools: CSV, Parquet, one archive.
     Export(export::Options),
     /// Answer the NeurIPS paper checklist from a finished run.
@@ -136,12 +140,14 @@ pub(crate) struct Holding {
     /// kept apart.
     #[arg(long)]
     pub(crate) full: bool,
+    #[command(flatten)]
+    pub(crate) computing: computing::Computing,
 }
 
 impl Holding {
     /// Is an accelerator asked for?
     pub(crate) fn needs_gpu(&self) -> bool {
-        false
+        !self.computing.device.is_cpu()
     }
 }
 
@@ -162,6 +168,7 @@ fn main() -> ExitCode {
         Command::Verify(options) => verify::verify(&options),
         Command::Explain(options) => explain::explain(&options),
         Command::Diff(options) => diff::diff(&options),
+        Command::Drift(options) => drift::drift(&options),
         Command::Export(options) => export::export(&options),
         Command::New(options) => new::new(&options),
         Command::Completions(options) => completions::completions(&options),

@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use assay_golden::Finding;
-use assay_record::Store;
+use assay_record::{RecordError, RecordKey, Store};
 use assay_report::{GoldenLine, Outcome, OutcomeLine, PdfOutcome, ReportInput, write_report};
 
 use crate::bars::Bar;
@@ -42,8 +42,15 @@ pub(crate) fn write(
 ) -> anyhow::Result<PathBuf> {
     let input = input(place, manifest, findings)?;
     let out = out.map_or_else(|| workspace::root().join("out"), Path::to_path_buf);
+    let store = Store::open(&place.folder())?;
+    let read = |key: &RecordKey| {
+        store.get(key)?.ok_or_else(|| RecordError::Missing {
+            kind: "record",
+            name: key.id().unwrap_or_default(),
+        })
+    };
     let mut bar = Bar::new("report");
-    let written = write_report(&input, &out, &mut |stage, done, total| {
+    let written = write_report(&input, &read, &out, &mut |stage, done, total| {
         bar.steps(stage, done, total);
     })?;
     drop(bar);
@@ -72,7 +79,7 @@ pub(crate) fn input(
             });
         }
         for measured in &o.measured {
-            records.push(store.read(experiment, &measured.record)?);
+            records.push(store.read(experiment, &measured.record)?.key);
             if many {
                 continue;
             }

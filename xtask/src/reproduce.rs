@@ -11,6 +11,7 @@ use assay_source::ResolvedModel;
 
 use crate::bars::table;
 use crate::claims::Claims;
+use crate::computing::Chosen;
 use crate::manifest::Manifest;
 use crate::plan::{self, Candidate, Fetching};
 use crate::say::{is_quiet, say};
@@ -90,8 +91,8 @@ pub(crate) fn reproduce(options: &Options) -> anyhow::Result<Ending> {
     match options.cluster.on {
         Some(Scheduler::Slurm) => slurm::submit(&run, &options.cluster, &finish, options.dry_run),
         None if options.dry_run => {
-            let worker = workspace::program("assay-worker")?;
-            run.plan(&worker, run.memory())?;
+            let on = run.holding.computing.choose()?;
+            run.plan(&on, run.memory(&on))?;
             Ok(Ending::Held)
         }
         None => finish.write(&options.place, run.measure(&options.workers)?),
@@ -155,24 +156,25 @@ impl Run<'_> {
     /// Plans, prints the plan, and measures every model that can be measured
     /// here.
     pub(crate) fn measure(&self, workers: &Workers) -> anyhow::Result<Manifest> {
-        let worker = workspace::program("assay-worker")?;
-        let limit = self.memory();
-        let sweep = self.plan(&worker, limit)?;
-        let mut outcomes = local::run(&sweep, &worker, workers, limit)?;
+        let on = self.holding.computing.choose()?;
+        let limit = self.memory(&on);
+        let sweep = self.plan(&on, limit)?;
+        let mut outcomes = local::run(&sweep, &on.worker, workers, limit)?;
         Ok(sweep.manifest(|i| outcomes.remove(&i).unwrap_or_default()))
     }
 
-    /// Bytes of memory that models may take together on this machine.
-    fn memory(&self) -> Option<u64> {
-        match (self.holding.memory, plan::available_memory()) {
-            (Some(asked), Some(available)) => Some(asked.min(available)),
-            (asked, available) => asked.or(available),
-        }
+    /// Bytes of memory that models may take together on this machine: of the
+    /// GPU's, if they compute there, and of the machine's, through which weights
+    /// and activations go.
+    fn memory(&self, on: &Chosen) -> Option<u64> {
+        let bounds = [self.holding.memory, plan::available_memory(), on.free];
+        bounds.into_iter().flatten().min()
     }
 
     /// What is to be done, said before it is done. A model may take `limit`
     /// bytes of memory.
-    pub(crate) fn plan(&self, worker: &Path, limit: Option<u64>) -> anyhow::Result<Sweep> {
+    pub(crate) fn plan(&self, on: &Chosen, limit: Option<u64>) -> anyhow::Result<Sweep> {
+        let worker = &on.worker;
         let known = worker::experiments(worker)?;
         let experiments = self.chosen(&known)?;
         let (registry, _, _) = workspace::models()?;
@@ -196,7 +198,8 @@ impl Run<'_> {
                 candidates.len()
             );
             let said = candidates.len() <= MANY;
-            self.add(&mut sweep, candidates, (slice::from_ref(experiment), said))?;
+            let asked = (slice::from_ref(experiment), said);
+            self.add((&mut sweep, on), candidates, asked)?;
         }
         if !shared.is_empty() {
             let names = plan::select(self.models, &registry);
@@ -205,7 +208,8 @@ impl Run<'_> {
             }
             let candidates = plan::prepare(&names, self.fetching)?;
             say!("plan: {} over {} models", shared.join(", "), names.len());
-            self.add(&mut sweep, candidates, (&shared, names.len() <= MANY))?;
+            let asked = (&*shared, names.len() <= MANY);
+            self.add((&mut sweep, on), candidates, asked)?;
             let follows = |e: &&String| known.iter().any(|k| k.name == **e && k.follows_training);
             let following: Vec<String> = shared.iter().filter(follows).cloned().collect();
             let checkpoints = plan::checkpoints(self.models, &registry);
@@ -216,7 +220,7 @@ impl Run<'_> {
                     checkpoints.len()
                 );
                 let candidates = plan::local(&checkpoints)?;
-                self.add(&mut sweep, candidates, (&following, false))?;
+                self.add((&mut sweep, on), candidates, (&following, false))?;
             }
         }
         sweep.survey(worker, limit)?;
@@ -247,7 +251,7 @@ impl Run<'_> {
     /// Adds a unit for each model.
     fn add(
         &self,
-        sweep: &mut Sweep,
+        (sweep, on): (&mut Sweep, &Chosen),
         candidates: Vec<Candidate>,
         (experiments, said): (&[String], bool),
     ) -> anyhow::Result<()> {
@@ -257,7 +261,7 @@ impl Run<'_> {
         };
         for Candidate { name, label, state } in candidates {
             let request = match state {
-                Ok(model) => Ok(self.request(model, experiments, by.clone())?),
+                Ok(model) => Ok(self.request(model, experiments, (by.clone(), on))?),
                 Err(reason) => Err(reason),
             };
             sweep.units.push(Unit {
@@ -277,7 +281,7 @@ impl Run<'_> {
         &self,
         model: ResolvedModel,
         experiments: &[String],
-        by: By,
+        (by, on): (By, &Chosen),
     ) -> anyhow::Result<RunRequest> {
         let mut files = Vec::new();
         for file in model.files {
@@ -301,6 +305,8 @@ impl Run<'_> {
                 // Decided when it is known how much memory it takes.
                 streamed: false,
                 as_stored: self.holding.as_stored,
+                device: on.device,
+                dtype: self.holding.computing.dtype,
             },
             prompts: self.prompts.cloned(),
             by,
@@ -378,8 +384,25 @@ fn command(arguments: impl Iterator<Item = String>) -> Vec<String> {
             _ => kept.push(argument),
         }
     }
+    // Thousands of models' names would stand in thousands of notes.
+    let mut room = LONGEST;
+    let fits = kept.iter().take_while(|argument| {
+        let length = argument.chars().count();
+        let fits = length <= room;
+        room = room.saturating_sub(length);
+        fits
+    });
+    let fits = fits.count();
+    if fits < kept.len() {
+        let more = kept.len() - fits;
+        kept.truncate(fits);
+        kept.push(format!("… ({more} more)"));
+    }
     kept
 }
+
+/// Characters of a command that are noted.
+const LONGEST: usize = 1000;
 
 /// The checked-out commit, with "+" if the tree differs from it.
 pub(crate) fn commit() -> String {
@@ -415,5 +438,17 @@ mod tests {
         ];
         let kept = command(given.into_iter().map(str::to_owned));
         assert_eq!(kept, ["reproduce", "--all", "--offline"]);
+    }
+
+    #[test]
+    fn a_command_of_thousands_of_models_is_noted_shortly() {
+        let names = (0..5000).map(|i| format!("model-{i}"));
+        let kept = command(std::iter::once("reproduce".to_owned()).chain(names));
+        let length: usize = kept.iter().map(|a| a.chars().count()).sum();
+        assert!(length < 1020, "{length}");
+        assert_eq!(
+            kept[kept.len() - 1],
+            format!("… ({} more)", 5001 - (kept.len() - 1))
+        );
     }
 }

@@ -64,10 +64,12 @@ const LICENCES: [&str; 12] = [
 ];
 
 /// Crates that come in several versions, and who holds the older one.
-const DUPLICATES: [(&str, &str); 25] = [
+const DUPLICATES: [(&str, &str); 28] = [
     ("base64", "spm_precompiled (tokenizers) and usvg"),
     ("bitflags", "png (usvg)"),
+    ("block-buffer", "digest 0.10 (sha2 of cudaforge)"),
     ("core-foundation", "macOS parts of the hub's client"),
+    ("cpufeatures", "sha2 of cudaforge"),
     ("crypto-common", "digest 0.10"),
     ("darling", "derive_builder (tokenizers)"),
     ("darling_core", "derive_builder (tokenizers)"),
@@ -87,6 +89,10 @@ const DUPLICATES: [(&str, &str); 25] = [
     ("r-efi", "getrandom 0.3"),
     ("rand", "hub's client; candle holds 0.9"),
     ("rand_core", "hub's client; candle holds 0.9"),
+    (
+        "sha2",
+        "cudaforge, which builds candle's kernels for GPUs (cuda feature)",
+    ),
     ("statrs", "hub's client"),
     ("syn", "derive macros in transition"),
     ("thiserror", "hub's client"),
@@ -166,7 +172,7 @@ struct Tree {
     files: Vec<PathBuf>,
     /// Of the workspace's own packages.
     metadata: serde_json::Value,
-    /// Of all packages in the lock file.
+    /// Of all packages in the lock file, those of optional features too.
     locked: serde_json::Value,
 }
 
@@ -184,7 +190,7 @@ impl Tree {
             .filter(|f| root.join(f).is_file());
         let files = files.collect();
         Ok(Self {
-            locked: workspace::metadata(&["--locked"])?,
+            locked: workspace::metadata(&["--locked", "--all-features"])?,
             metadata: workspace::metadata(&["--no-deps"])?,
             root,
             files,

@@ -6,6 +6,7 @@ use assay_record::wire::Event;
 use assay_source::resolve;
 
 use crate::bars::{self, Bar};
+use crate::computing::Computing;
 use crate::say::say;
 use crate::{Ending, plan, worker, workspace};
 
@@ -43,6 +44,8 @@ pub(crate) struct Options {
     /// is streamed from its files [default: what is free].
     #[arg(long, value_name = "SIZE", value_parser = bars::parse_bytes)]
     memory: Option<u64>,
+    #[command(flatten)]
+    computing: Computing,
 }
 
 pub(crate) fn trace(options: &Options) -> anyhow::Result<Ending> {
@@ -63,13 +66,17 @@ pub(crate) fn trace(options: &Options) -> anyhow::Result<Ending> {
     let prompts = options.prompts.as_ref();
     arguments.extend(prompts.map(|file| format!("--prompts={}", file.display())));
     arguments.extend(options.sites.iter().map(|glob| format!("--sites={glob}")));
-    let limit = options.memory.or_else(plan::available_memory);
+    let on = options.computing.choose()?;
+    arguments.push(format!("--device={}", on.device));
+    let dtype = options.computing.dtype;
+    arguments.extend(dtype.map(|t| format!("--dtype={}", t.name())));
+    let free = [plan::available_memory(), on.free];
+    let limit = (options.memory).or_else(|| free.into_iter().flatten().min());
     arguments.extend(limit.map(|bytes| format!("--memory={bytes}")));
     arguments.extend(["--".to_owned(), location.display().to_string()]);
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    let worker = workspace::program("assay-worker")?;
     let mut bar = Bar::new(&options.model);
-    worker::talk(&worker, &arguments, None, &mut |event| {
+    worker::talk(&on.worker, &arguments, None, &mut |event| {
         if let Event::Progress { stage, done, total } = event {
             bar.steps(&stage, done, total);
         }

@@ -99,6 +99,44 @@ pub(crate) fn metadata(arguments: &[&str]) -> anyhow::Result<serde_json::Value> 
 /// A program of the workspace, built if need be. `ASSAY_BIN` names a folder of
 /// built programs to take instead.
 pub(crate) fn program(package: &str) -> anyhow::Result<PathBuf> {
+    build(package, &[])
+}
+
+/// The worker for GPUs, in a target folder of its own: with the cuda feature
+/// libraries have other features than without.
+pub(crate) fn gpu_worker() -> anyhow::Result<PathBuf> {
+    if std::env::var_os("ASSAY_BIN").is_none() {
+        gpu_compiler()?;
+        say!("a build for GPUs takes about ten minutes the first time");
+    }
+    let folder = gpu_target().display().to_string();
+    build(
+        "assay-worker",
+        &["--features", "cuda", "--target-dir", &folder],
+    )
+}
+
+/// The folder that programs for GPUs are built into.
+pub(crate) fn gpu_target() -> PathBuf {
+    target().join("cuda")
+}
+
+/// Is NVIDIA's compiler there?
+pub(crate) fn gpu_compiler() -> anyhow::Result<()> {
+    let compiler = Command::new("nvcc").arg("--version").output();
+    if !compiler.is_ok_and(|o| o.status.success()) {
+        bail!("NVIDIA's compiler is not on the PATH: eval \"$(.ci/cuda-toolkit DIR)\" first");
+    }
+    Ok(())
+}
+
+/// The folder that cargo builds into.
+pub(crate) fn target() -> PathBuf {
+    let set = std::env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
+    set.unwrap_or_else(|| root().join("target"))
+}
+
+fn build(package: &str, options: &[&str]) -> anyhow::Result<PathBuf> {
     if let Some(folder) = std::env::var_os("ASSAY_BIN") {
         let path = Path::new(&folder).join(package);
         if !path.exists() {
@@ -114,6 +152,7 @@ pub(crate) fn program(package: &str) -> anyhow::Result<PathBuf> {
     let output = Command::new(cargo)
         .current_dir(root())
         .args(["build", "--quiet", "--package", package])
+        .args(options)
         .args(["--message-format", "json-render-diagnostics"])
         .stderr(Stdio::inherit())
         .output()

@@ -76,6 +76,11 @@ impl Blocks {
         Ok(Self { reader, resident })
     }
 
+    /// Where a block lies.
+    pub(crate) fn device(&self, layer: usize) -> &Device {
+        self.reader.device(layer)
+    }
+
     /// Something about one block.
     pub(crate) fn with<T>(
         &self,
@@ -91,10 +96,9 @@ impl Blocks {
     /// Goes through the blocks of `range` in order. Streamed ones are read by
     /// a second thread, one ahead of the one that is visited.
     pub(crate) fn each(&self, range: Range<usize>, visit: Visit) -> Result<(), DecoderError> {
-        let device = |layer| self.reader.device(layer);
         if let Some(blocks) = &self.resident {
             for (layer, block) in range.clone().zip(&blocks[range]) {
-                visit(layer, device(layer), block.as_ref())?;
+                visit(layer, self.device(layer), block.as_ref())?;
             }
             return Ok(());
         }
@@ -118,7 +122,7 @@ impl Blocks {
                 let Ok(block) = take.recv() else {
                     return Err(DecoderError::Stream { layer });
                 };
-                visit(layer, device(layer), block?.as_ref())?;
+                visit(layer, self.device(layer), block?.as_ref())?;
             }
             Ok(())
         })

@@ -12,7 +12,7 @@ use crate::ends::{Ends, VOCAB_CHUNK, cap};
 use crate::pack::pad_rows;
 use crate::parts::load::{Load, Source, Stored, TensorKind, TensorSpec};
 use crate::parts::rotary::Rotary;
-use crate::pass::{Hooks, NoHooks, Pass};
+use crate::pass::{Hooks, NoHooks, Pass, brought_out};
 use crate::{DecoderError, Pack, Variables};
 
 /// Where the blocks' weights are between passes.
@@ -41,7 +41,8 @@ pub enum Arithmetic {
 /// How a decoder is to be held.
 #[derive(Debug, Clone, Copy)]
 pub struct Placement<'a> {
-    /// F32 or F64.
+    /// F32 or F64; F16 or BF16, in which norms, activations and attention's
+    /// scores are still computed in f32.
     pub dtype: DType,
     /// Blocks are spread over these in order, in equal shares; what stands
     /// before and after them lies on the first and the last.
@@ -53,6 +54,11 @@ pub struct Placement<'a> {
 }
 
 /// A decoder-only transformer.
+///
+/// Whatever it computes in and wherever it lies, it takes and gives residual
+/// streams, logits and weights as f32 on the CPU (f64 of a model that computes
+/// in f64), and shows hooks the same. Only a decoder of variables gives its own
+/// tensors.
 pub struct Decoder {
     config: DecoderConfig,
     ends: Ends,
@@ -199,6 +205,12 @@ impl Decoder {
         })
     }
 
+    /// What it computes in.
+    #[must_use]
+    pub fn dtype(&self) -> DType {
+        self.ends.dtype()
+    }
+
     /// What was loaded.
     #[must_use]
     pub fn config(&self) -> &DecoderConfig {
@@ -214,9 +226,8 @@ impl Decoder {
         if layer >= self.config.n_layers {
             return Ok(None);
         }
-        self.blocks
-            .with(layer, |block| block.mlp_out_weight())
-            .map(Some)
+        let w = self.blocks.with(layer, |block| block.mlp_out_weight())?;
+        self.out(&w).map(Some)
     }
 
     /// The matrices through which a block reads the residual stream. None
@@ -229,7 +240,24 @@ impl Decoder {
         if layer >= self.config.n_layers {
             return Ok(None);
         }
-        self.blocks.with(layer, |block| block.readers())
+        let found = self.blocks.with(layer, |block| block.readers())?;
+        let out = |x: Tensor| self.out(&x);
+        let Some(r) = found else {
+            return Ok(None);
+        };
+        Ok(Some(Readers {
+            attn_gain: out(r.attn_gain)?,
+            q: out(r.q)?,
+            k: out(r.k)?,
+            v: out(r.v)?,
+            qk_gains: match r.qk_gains {
+                Some([q, k]) => Some([out(q)?, out(k)?]),
+                None => None,
+            },
+            mlp_gain: out(r.mlp_gain)?,
+            gate: out(r.gate)?,
+            up: out(r.up)?,
+        }))
     }
 
     /// What attention of a block reads of the residual stream `x` and its MLP
@@ -248,9 +276,12 @@ impl Decoder {
         if layer >= self.config.n_layers {
             return Ok(None);
         }
-        self.blocks
-            .with(layer, |block| block.sublayer_inputs(x, mlp_in))
-            .map(Some)
+        let device = self.blocks.device(layer);
+        let here = |x: &Tensor| x.to_dtype(self.dtype())?.to_device(device);
+        let (x, mlp_in) = (here(x)?, here(mlp_in)?);
+        let inputs = |block: &dyn arch::Block| block.sublayer_inputs(&x, &mlp_in);
+        let [attn, mlp] = self.blocks.with(layer, inputs)?;
+        Ok(Some([self.out(&attn)?, self.out(&mlp)?]))
     }
 
     /// Every site that a pass of this model goes through, in order.
@@ -286,9 +317,21 @@ impl Decoder {
     /// A prompt longer than the context or with a token beyond the vocabulary;
     /// whatever a hook says.
     pub fn forward(&self, pack: &Pack, hooks: &mut dyn Hooks) -> Result<(), DecoderError> {
-        let x = self.embed(pack, hooks)?;
-        let x = self.run_blocks(pack, 0..self.config.n_layers, &x, hooks)?;
+        let x = self.embedded(pack, hooks)?;
+        let x = self.run_uncached(pack, 0..self.config.n_layers, &x, hooks)?;
         self.finish(pack, &x, hooks)
+    }
+
+    /// What is handed to the outside; see [`Decoder`].
+    fn out(&self, x: &Tensor) -> Result<Tensor, DecoderError> {
+        match self.ends.of_variables() {
+            true => Ok(x.clone()),
+            false => brought_out(x),
+        }
+    }
+
+    fn pass<'a>(&self, pack: &'a Pack, hooks: &'a mut dyn Hooks) -> Pass<'a> {
+        Pass::outside(pack, hooks, self.ends.of_variables())
     }
 
     /// Residual stream entering block 0, [tokens, d_model].
@@ -296,8 +339,12 @@ impl Decoder {
     /// # Errors
     /// As [`Decoder::forward`].
     pub fn embed(&self, pack: &Pack, hooks: &mut dyn Hooks) -> Result<Tensor, DecoderError> {
+        self.out(&self.embedded(pack, hooks)?)
+    }
+
+    fn embedded(&self, pack: &Pack, hooks: &mut dyn Hooks) -> Result<Tensor, DecoderError> {
         pack.check(self.config.vocab, self.config.context)?;
-        let mut pass = Pass::outside(pack, hooks);
+        let mut pass = self.pass(pack, hooks);
         let x = pack.pad(&self.ends.embed(pack.ids())?)?;
         let x = pass.at(HookSite::Embed, x)?;
         let x = match self.ends.positions(&pack.positions())? {
@@ -313,6 +360,16 @@ impl Decoder {
     /// A range beyond the model, a residual stream of another length than the
     /// pack, a pack that continues a cache; as [`Decoder::forward`].
     pub fn run_blocks(
+        &self,
+        pack: &Pack,
+        range: Range<usize>,
+        x: &Tensor,
+        hooks: &mut dyn Hooks,
+    ) -> Result<Tensor, DecoderError> {
+        self.out(&self.run_uncached(pack, range, x, hooks)?)
+    }
+
+    fn run_uncached(
         &self,
         pack: &Pack,
         range: Range<usize>,
@@ -340,6 +397,15 @@ impl Decoder {
         cache: &mut KvCache,
         hooks: &mut dyn Hooks,
     ) -> Result<Tensor, DecoderError> {
+        self.out(&self.extended(pack, cache, hooks)?)
+    }
+
+    fn extended(
+        &self,
+        pack: &Pack,
+        cache: &mut KvCache,
+        hooks: &mut dyn Hooks,
+    ) -> Result<Tensor, DecoderError> {
         let lengths = cache.lengths();
         if lengths != pack.past() {
             let past = pack.past();
@@ -347,7 +413,7 @@ impl Decoder {
                 format!("holds {lengths:?} tokens of each prompt, and the pack continues {past:?}");
             return Err(DecoderError::Cache { reason });
         }
-        let x = self.embed(pack, hooks)?;
+        let x = self.embedded(pack, hooks)?;
         self.run(pack, 0..self.config.n_layers, &x, hooks, Some(cache))
     }
 
@@ -376,9 +442,9 @@ impl Decoder {
         }
         let mut pass = Pass {
             cache,
-            ..Pass::outside(pack, hooks)
+            ..self.pass(pack, hooks)
         };
-        let mut x = pack.pad(x)?;
+        let mut x = pack.pad(&x.to_dtype(self.dtype())?)?;
         let mut at: Option<Device> = None;
         self.blocks.each(range, &mut |layer, device, block| {
             // Positions are looked up again where the blocks change device.
@@ -416,7 +482,7 @@ impl Decoder {
         if !after.into_iter().any(|site| hooks.wants(site)) {
             return Ok(());
         }
-        let mut pass = Pass::outside(pack, hooks);
+        let mut pass = self.pass(pack, hooks);
         let x = pack.pad(&self.ends.here(x)?)?;
         let x = match &self.ends.final_norm {
             Some(norm) => norm.hooked(
@@ -440,6 +506,10 @@ impl Decoder {
     /// # Errors
     /// A width other than the model's.
     pub fn final_norm(&self, x: &Tensor) -> Result<Tensor, DecoderError> {
+        self.out(&self.normed(x)?)
+    }
+
+    fn normed(&self, x: &Tensor) -> Result<Tensor, DecoderError> {
         let x = self.ends.here(x)?;
         match &self.ends.final_norm {
             Some(norm) => norm.forward(&x.contiguous()?),
@@ -454,9 +524,9 @@ impl Decoder {
     /// A width other than the model's.
     pub fn logits(&self, x: &Tensor) -> Result<Tensor, DecoderError> {
         let n = x.dim(0)?;
-        let normed = pad_rows(&self.final_norm(x)?, Pack::MIN_ROWS)?;
+        let normed = pad_rows(&self.normed(x)?, Pack::MIN_ROWS)?;
         let logits = self.ends.unembed(&normed)?.narrow(0, 0, n)?;
-        cap(logits, self.config.logit_cap)
+        self.out(&cap(logits, self.config.logit_cap)?)
     }
 
     /// Next-token logits [prompts, vocab] after a pack's last tokens, going on
@@ -478,10 +548,10 @@ impl Decoder {
         cache: &mut KvCache,
         hooks: &mut dyn Hooks,
     ) -> Result<Tensor, DecoderError> {
-        let x = self.extend(pack, cache, hooks)?;
+        let x = self.extended(pack, cache, hooks)?;
         let last = Tensor::new(pack.last_rows(), x.device())?;
-        let normed = self.final_norm(&x.index_select(&last, 0)?)?;
-        cap(self.ends.unembed(&normed)?, self.config.logit_cap)
+        let normed = self.normed(&x.index_select(&last, 0)?)?;
+        self.out(&cap(self.ends.unembed(&normed)?, self.config.logit_cap)?)
     }
 }
 

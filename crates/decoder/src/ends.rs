@@ -97,9 +97,19 @@ impl Ends {
         Ok(())
     }
 
-    /// `x` where the end of the model is.
+    /// `x` where the end of the model is, in its type.
     pub(crate) fn here(&self, x: &Tensor) -> Result<Tensor, DecoderError> {
-        Ok(x.to_device(&self.last)?)
+        Ok(x.to_dtype(self.dtype)?.to_device(&self.last)?)
+    }
+
+    /// What the model computes in.
+    pub(crate) fn dtype(&self) -> DType {
+        self.dtype
+    }
+
+    /// Are its weights variables?
+    pub(crate) fn of_variables(&self) -> bool {
+        matches!(self.stored, Stored::Variables(_))
     }
 
     /// Embeddings of some tokens as they enter the residual stream:

@@ -1,11 +1,16 @@
 use assay_hook_site::{BlockSite, HookSite};
-use candle_core::Tensor;
+use candle_core::{DType, Device, Tensor};
 
 use crate::cache::KvCache;
 use crate::parts::rotary::Rotary;
 use crate::{DecoderError, Pack};
 
 /// What looks into a pass, and edits it.
+///
+/// Whatever a model computes in and wherever it lies, hooks see f32 on the CPU
+/// (f64 of a model that computes in f64), and what they give back is brought to
+/// the model's type and device. Only a decoder of variables shows its own
+/// tensors, which training goes on with.
 ///
 /// `value` holds the pack's tokens without padding: [tokens, …] as
 /// [`HookSite`] describes, or [head, query, key] of one prompt for the square
@@ -57,14 +62,17 @@ pub(crate) struct Pass<'a> {
     pub(crate) local_rotary: Option<Rotary>,
     /// Keys and values of what went before, in a decoding step.
     pub(crate) cache: Option<&'a mut KvCache>,
+    /// Hooks see the model's own tensors.
+    pub(crate) as_they_are: bool,
 }
 
 impl<'a> Pass<'a> {
     /// A pass outside the blocks, where no positions are needed.
-    pub(crate) fn outside(pack: &'a Pack, hooks: &'a mut dyn Hooks) -> Self {
+    pub(crate) fn outside(pack: &'a Pack, hooks: &'a mut dyn Hooks, as_they_are: bool) -> Self {
         Self {
             pack,
             hooks,
+            as_they_are,
             rotary: None,
             local_rotary: None,
             cache: None,
@@ -120,21 +128,39 @@ impl<'a> Pass<'a> {
         segment: Option<usize>,
         shown: &Tensor,
     ) -> Result<Option<Tensor>, DecoderError> {
-        let edited = self.hooks.at(site, segment, shown)?;
-        if let Some(new) = &edited
-            && (new.dims() != shown.dims() || new.dtype() != shown.dtype())
-        {
+        let value = match self.as_they_are {
+            true => shown.clone(),
+            false => brought_out(shown)?,
+        };
+        let Some(new) = self.hooks.at(site, segment, &value)? else {
+            return Ok(None);
+        };
+        if new.dims() != value.dims() || new.dtype() != value.dtype() {
             return Err(DecoderError::Hook {
                 site,
                 reason: format!(
                     "shape mismatch, site: {:?} {:?}, edit: {:?} {:?}",
-                    shown.dims(),
-                    shown.dtype(),
+                    value.dims(),
+                    value.dtype(),
                     new.dims(),
                     new.dtype()
                 ),
             });
         }
-        Ok(edited)
+        let new = new.to_dtype(shown.dtype())?.to_device(shown.device())?;
+        Ok(Some(new))
     }
+}
+
+/// `x` on the CPU in f32 or f64, moved before it is widened.
+pub(crate) fn brought_out(x: &Tensor) -> Result<Tensor, DecoderError> {
+    let here = match x.device().is_cpu() {
+        true => x.clone(),
+        // Without what lies between the rows of a view.
+        false => x.contiguous()?.to_device(&Device::Cpu)?,
+    };
+    Ok(match here.dtype() {
+        DType::F16 | DType::BF16 => here.to_dtype(DType::F32)?,
+        _ => here,
+    })
 }

@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 use assay_record::{Number, Summary, Tolerance, Verdict, write_atomically};
 use serde::{Deserialize, Serialize};
 
-use crate::compare::{Difference, Finding, within};
+use crate::compare::{Computed, Difference, Finding};
+use crate::drift::BySize;
 use crate::error::GoldenError;
 
 /// A file of expected numbers and verdicts.
@@ -31,12 +32,74 @@ pub struct ExpectedNumber {
 
 /// Compares a summary with the golden files of its experiment that apply: that
 /// of every model measured, "published", and "across" if it was made over the
-/// same models.
+/// same models. `computed` says how the summary's records were.
 ///
 /// # Errors
 /// A golden file that cannot be read.
-pub fn compare_summary(summary: &Summary, golden: &Path) -> Result<Vec<Finding>, GoldenError> {
-    let mut findings = Vec::new();
+pub fn compare_summary(
+    summary: &Summary,
+    golden: &Path,
+    computed: Computed,
+) -> Result<Vec<Finding>, GoldenError> {
+    let sides = both_sides(summary, golden)?.into_iter();
+    let findings = sides.map(|(scope, found, expected)| Finding {
+        scope: format!("{}/{scope}", summary.experiment),
+        compared: expected.numbers.len() + expected.verdicts.len(),
+        differences: differences(&found, &expected, computed),
+    });
+    Ok(findings.collect())
+}
+
+/// How far a summary lies from the golden values.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct SummaryDrift {
+    /// Its numbers, by class.
+    pub numbers: BTreeMap<Tolerance, BySize>,
+    /// How many of its verdicts are on those models and have a golden one.
+    pub verdicts: usize,
+}
+
+/// How far the numbers of a summary that rest on one of the `records` lie from
+/// the golden ones, and how many verdicts are on their models.
+///
+/// # Errors
+/// A golden file that cannot be read.
+pub fn drift_of_summary(
+    summary: &Summary,
+    records: &BTreeSet<String>,
+    golden: &Path,
+) -> Result<SummaryDrift, GoldenError> {
+    let mut drift = SummaryDrift::default();
+    let of_records = summary
+        .models
+        .iter()
+        .filter(|m| records.contains(&m.record));
+    let models: BTreeSet<&String> = of_records.map(|m| &m.model).collect();
+    for (_, found, expected) in both_sides(summary, golden)? {
+        if !found.models.iter().any(|m| models.contains(m)) {
+            continue;
+        }
+        for (id, e) in &expected.numbers {
+            let rests = summary.numbers.get(id);
+            let rests = rests.is_some_and(|n| n.records.iter().any(|r| records.contains(r)));
+            if let (true, Some(f)) = (rests, found.numbers.get(id)) {
+                let sizes = drift.numbers.entry(e.tolerance).or_default();
+                sizes.add(e.value, f.value, id);
+            }
+        }
+        let has_one = |key: &&String| expected.verdicts.contains_key(*key);
+        drift.verdicts += found.verdicts.keys().filter(has_one).count();
+    }
+    Ok(drift)
+}
+
+/// Scope by scope what a summary says and what its golden file expects, where
+/// there is one that applies.
+fn both_sides(
+    summary: &Summary,
+    golden: &Path,
+) -> Result<Vec<(String, Expected, Expected)>, GoldenError> {
+    let mut sides = Vec::new();
     for (scope, found) in by_scope(summary) {
         let path = file(golden, &summary.experiment, &scope);
         if !path.exists() {
@@ -51,16 +114,11 @@ pub fn compare_summary(summary: &Summary, golden: &Path) -> Result<Vec<Finding>,
                 path: path.clone(),
                 reason: e.to_string(),
             })?;
-        if expected.models != found.models {
-            continue;
+        if expected.models == found.models {
+            sides.push((scope, found, expected));
         }
-        findings.push(Finding {
-            scope: format!("{}/{scope}", summary.experiment),
-            compared: expected.numbers.len() + expected.verdicts.len(),
-            differences: differences(&found, &expected),
-        });
     }
-    Ok(findings)
+    Ok(sides)
 }
 
 /// Writes the golden files of a summary, and says which.
@@ -155,15 +213,16 @@ fn by_scope(summary: &Summary) -> BTreeMap<String, Expected> {
     scopes
 }
 
-fn differences(found: &Expected, expected: &Expected) -> Vec<Difference> {
+fn differences(found: &Expected, expected: &Expected, computed: Computed) -> Vec<Difference> {
     let mut differences = Vec::new();
     for (id, e) in &expected.numbers {
         match found.numbers.get(id) {
             None => differences.push(Difference::Gone { name: id.clone() }),
-            Some(f) if within(e.tolerance, f.value, e.value) => {}
+            Some(f) if computed.within(e.tolerance, f.value, e.value) => {}
             Some(f) => differences.push(Difference::Off {
                 name: id.clone(),
                 tolerance: e.tolerance,
+                computed,
                 expected: e.value,
                 actual: f.value,
             }),
@@ -175,14 +234,13 @@ fn differences(found: &Expected, expected: &Expected) -> Vec<Difference> {
         .filter(|id| !expected.numbers.contains_key(*id));
     differences.extend(new.map(|id| Difference::New { name: id.clone() }));
     for (key, e) in &expected.verdicts {
-        match found.verdicts.get(key) {
-            Some(f) if f == e => {}
-            Some(f) => differences.push(Difference::Gone {
-                name: format!("verdict {e} of {key} (found {f})"),
-            }),
-            None => differences.push(Difference::Gone {
-                name: format!("verdict {e} of {key}"),
-            }),
+        let f = found.verdicts.get(key);
+        if f != Some(e) {
+            differences.push(Difference::Verdict {
+                name: key.clone(),
+                expected: *e,
+                actual: f.copied(),
+            });
         }
     }
     differences

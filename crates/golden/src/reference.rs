@@ -4,7 +4,7 @@ use std::path::Path;
 use assay_record::{Measure, Record, Tolerance};
 use serde::{Deserialize, Serialize};
 
-use crate::compare::{Difference, Finding, within};
+use crate::compare::{Computed, Difference, Finding};
 use crate::error::GoldenError;
 use crate::expected::plain;
 
@@ -65,7 +65,7 @@ pub fn compare_record(record: &Record, golden: &Path) -> Result<Option<Finding>,
                 .sample(unit)
                 .ok()
                 .and_then(|s| s.measures.get(measure));
-            compare_measure(&mut finding, &name, actual, expected);
+            compare_measure(&mut finding, &name, (actual, Computed::of(key)), expected);
         }
     }
     Ok(Some(finding))
@@ -74,7 +74,7 @@ pub fn compare_record(record: &Record, golden: &Path) -> Result<Option<Finding>,
 fn compare_measure(
     finding: &mut Finding,
     name: &str,
-    actual: Option<&Measure>,
+    (actual, computed): (Option<&Measure>, Computed),
     expected: &Measure,
 ) {
     let numbers = |m: &Measure| match m {
@@ -91,10 +91,11 @@ fn compare_measure(
         return;
     }
     for (i, (a, e)) in actual.iter().zip(&expected).enumerate() {
-        if !within(Tolerance::Rounding, *a, *e) {
+        if !computed.within(Tolerance::Rounding, *a, *e) {
             finding.differences.push(Difference::Off {
                 name: format!("{name}[{i}]"),
                 tolerance: Tolerance::Rounding,
+                computed,
                 expected: *e,
                 actual: *a,
             });

@@ -134,6 +134,38 @@ fn other_values_are_named_with_their_place() {
     );
 }
 
+/// What a record's key says of its making decides how far off a value may be,
+/// and the difference names it.
+#[test]
+fn values_computed_otherwise_have_bounds_of_their_own() {
+    // Off by 1e-3, 0.05 and 0.5 at 3: beyond the class before, within the next.
+    let ways = [
+        (("f32", "cpu-x86_64"), None, "rounding allows"),
+        (("f32", "cuda-sm90"), Some(1e-3), "rounding on a GPU allows"),
+        (("f16", "cuda-sm90"), Some(0.05), "rounding in f16 allows"),
+        (("f16", "cpu-x86_64"), Some(0.05), "rounding in f16 allows"),
+        (("bf16", "cuda-sm90"), Some(0.5), "rounding in bf16 allows"),
+    ];
+    let steps = [1e-3, 0.05, 0.5, 5.0];
+    for ((dtype, class), allowed, words) in ways {
+        for step in steps {
+            let mut record = record();
+            record.key.dtype = dtype.to_owned();
+            record.key.device_class = class.to_owned();
+            let values = Measure::Series(vec![1.0, 0.0, -3.0 - step]);
+            let sample = &mut record.samples[0];
+            sample.measures.insert("gain.by-layer".to_owned(), values);
+            let off = compare(&record, &reference()).differences;
+            if allowed.is_some_and(|most| step <= most) {
+                assert!(off.is_empty(), "{dtype} {class} {step}: {off:?}");
+            } else {
+                assert_eq!(off.len(), 1, "{dtype} {class} {step}");
+                assert!(off[0].to_string().contains(words), "{}", off[0]);
+            }
+        }
+    }
+}
+
 #[test]
 fn lengths_and_absences_are_differences() {
     let short = |s: &mut Sample| {

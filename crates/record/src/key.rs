@@ -49,13 +49,15 @@ pub struct RecordKey {
     pub tokenizer_sha256: String,
     /// SHA-256 of the prompt set.
     pub prompts_sha256: String,
-    /// "f32" or "f64": the type computed in.
+    /// The type computed in: "f32", "f16" or "bf16".
     pub dtype: String,
-    /// Kind of device and instruction set, for example "cpu-avx512".
+    /// Kind of device and instruction set, for example "cpu-avx512"; of a GPU its
+    /// architecture, "cuda-sm90".
     pub device_class: String,
     /// Named variation of the experiment; "default" unless asked otherwise.
     pub setting: String,
-    /// Environment switches in force.
+    /// Environment switches in force; of a GPU also which one it is, and the
+    /// versions of its driver and of cuBLAS.
     pub switches: BTreeMap<String, String>,
 }
 

@@ -8,6 +8,7 @@
 mod canonical;
 mod claim;
 mod claims;
+mod computing;
 mod error;
 mod fingerprint;
 mod key;
@@ -22,6 +23,7 @@ pub mod wire;
 pub use canonical::{canonical_json, sha256_hex};
 pub use claim::{Attempt, Claim as UnitClaim, Holder, PATIENCE};
 pub use claims::{ClaimEntry, ClaimsFile, ExperimentClaims};
+pub use computing::{ComputeDevice, ComputeType};
 pub use error::RecordError;
 pub use fingerprint::{NUMERIC_CRATES, numeric_fingerprint};
 pub use key::{RECORDING, RecordKey, SWITCHES, switches_in_force};

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{PromptFile, PromptFormat, PromptSet, RecordError};
+use crate::{ComputeDevice, ComputeType, PromptFile, PromptFormat, PromptSet, RecordError};
 
 /// An error and its causes in one line, for [`Event::Failed`] and the user's
 /// terminal. Words of a cause that stand in the line already are not said
@@ -146,6 +146,13 @@ pub struct Hold {
     /// Products are done with the quantised blocks of the file. Numbers do
     /// depend on it, so it is part of a record's key.
     pub as_stored: bool,
+    /// Where it computes. Part of a record's key.
+    #[serde(default, skip_serializing_if = "ComputeDevice::is_cpu")]
+    pub device: ComputeDevice,
+    /// What it computes in, where that is not what an experiment declares. Part
+    /// of a record's key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dtype: Option<ComputeType>,
 }
 
 /// A file of a model with the hash it must have.
@@ -281,6 +288,15 @@ pub enum Event {
         trigram_loss: f64,
         /// SHA-256 of its weights.
         weights_sha256: String,
+    },
+    /// A GPU that the worker can compute on.
+    Gpu {
+        /// Its kind, as records' keys have it: "cuda-sm90".
+        class: String,
+        /// As its maker calls it.
+        name: String,
+        /// Bytes of its memory that are free.
+        free: u64,
     },
     /// The request as a whole failed.
     Failed {

@@ -68,6 +68,11 @@ pub enum TraceError {
         /// What is wrong with it.
         reason: String,
     },
+    /// A type too short for gradients.
+    #[error(
+        "gradients are not taken in f16, in which small ones vanish: ask for --dtype f32 or bf16"
+    )]
+    ShortGradients,
     /// A gradient was cut on the way back.
     #[error("no gradient reaches {site}: some operation after it cannot be gone back through")]
     NoGradient {

@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use assay_decoder::{Decoder, DecoderError, Hooks, NoHooks, Pack};
 use assay_hook_site::HookSite;
 use candle_core::backprop::GradStore;
-use candle_core::{Tensor, Var};
+use candle_core::{DType, Tensor, Var};
 
 use crate::record::no_such_site;
 use crate::trace::Value;
@@ -26,7 +26,8 @@ use crate::{Trace, TraceError};
 /// through.
 ///
 /// # Errors
-/// A site that the model does not have; an objective that is no scalar or does
+/// A model that computes in f16, in which gradients of activations, often below
+/// its smallest number, would vanish; a site that the model does not have; an objective that is no scalar or does
 /// not depend on the logits; anything that a pass can say.
 pub fn gradients(
     decoder: &Decoder,
@@ -37,6 +38,9 @@ pub fn gradients(
     let known: BTreeSet<HookSite> = decoder.sites().into_iter().collect();
     if let Some(site) = sites.iter().find(|s| !known.contains(s)) {
         return Err(no_such_site(decoder, &site.to_string()));
+    }
+    if decoder.dtype() == DType::F16 {
+        return Err(TraceError::ShortGradients);
     }
     let n_layers = decoder.config().n_layers;
     let mut before = Vec::with_capacity(n_layers);
@@ -59,10 +63,7 @@ pub fn gradients(
         let reason = format!("has the shape {:?} and is no scalar", value.dims());
         return Err(TraceError::Objective { reason });
     }
-    let number = value
-        .detach()
-        .flatten_all()?
-        .to_dtype(candle_core::DType::F64)?;
+    let number = value.detach().flatten_all()?.to_dtype(DType::F64)?;
     let number = number.get(0)?.to_scalar::<f64>()?;
     let grads = value.backward()?;
     let mut gradient = of(&grads, &resid)?.ok_or_else(|| TraceError::Objective {

@@ -151,3 +151,26 @@ fn what_has_no_gradient_is_said() {
     let missing = gradients(&decoder, &pack(), &missing, &mut objective).err();
     assert!(matches!(missing, Some(TraceError::NoSuchSite { .. })));
 }
+
+/// In bf16 the gradient of the whole, at the embedding, is that in f32 but for
+/// the roundings of a pass and of the way back, sixteen a block; in f16 there is
+/// none, and the error says what to ask for.
+#[test]
+fn gradients_in_short_types() {
+    let case = "llama-gqa-tied";
+    let sites = BTreeSet::from([HookSite::Embed]);
+    let of = |dtype| gradients(&load(case, dtype), &pack(), &sites, &mut objective);
+    let rows = |trace: &Trace| {
+        let rows = trace.rows(HookSite::Embed).unwrap();
+        rows.to_dtype(DType::F64).unwrap()
+    };
+    let wide = rows(&of(DType::F32).unwrap().1);
+    let short = rows(&of(DType::BF16).unwrap().1);
+    let blocks = load(case, DType::F32).config().n_layers as f64;
+    let off = (&short - &wide).unwrap();
+    let off = (dot(&off, &off) / dot(&wide, &wide)).sqrt() / 2f64.powi(-8) / blocks;
+    println!("bf16: {off:.1} roundings a block");
+    assert!(off < 16.0 && off > 0.1, "{off}");
+    let error = of(DType::F16).err().unwrap().to_string();
+    assert!(error.contains("--dtype f32 or bf16"), "{error}");
+}

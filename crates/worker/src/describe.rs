@@ -3,6 +3,7 @@ use std::time::Instant;
 
 use assay_checkpoint::Checkpoint;
 use assay_decoder::Residency;
+use assay_record::ComputeType;
 use assay_record::wire::Work;
 use assay_trace::Recording;
 use candle_core::{DType, Device, Tensor};
@@ -14,7 +15,7 @@ use crate::{facts, hold};
 /// weights. `rate` is this machine's [`matmul_rate`].
 pub(crate) fn describe(
     model: &Path,
-    limit: Option<u64>,
+    (dtype, limit): (Option<ComputeType>, Option<u64>),
     asked: &[&Declared],
     rate: f64,
 ) -> anyhow::Result<Work> {
@@ -45,7 +46,7 @@ pub(crate) fn describe(
         activations = activations.max(kept);
         seconds += flop / rate;
     }
-    let (residency, memory) = hold::choose(&checkpoint.config, (extra, activations), limit)?;
+    let (residency, memory) = hold::choose(&checkpoint.config, dtype, (extra, activations), limit)?;
     Ok(Work {
         memory,
         streamed: residency == Residency::Streamed,

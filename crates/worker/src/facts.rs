@@ -1,9 +1,9 @@
 use anyhow::bail;
 use assay_checkpoint::{BlockKind, Checkpoint, DecoderConfig, NormKind, NormPlace, Position};
-use assay_decoder::{Decoder, Residency, memory};
+use assay_decoder::{Arithmetic, Decoder, Placement, Residency, memory};
 use assay_record::ModelFacts;
 use assay_trace::{BlockFacts, MlpReads, NormSees, NormsStand, PositionEnters, observe};
-use candle_core::DType;
+use candle_core::{DType, Device};
 
 /// The sizes of a model, from its config; what its blocks do is not known
 /// before they run.
@@ -74,8 +74,23 @@ fn sizes(config: &DecoderConfig) -> ModelFacts {
     }
 }
 
-/// Sizes, and what the first and the last block are seen to do.
+/// Sizes, and what the first and the last block are seen to do. Where the
+/// rounding of a short type could be taken for a change, they are looked at in
+/// f32, read from their files.
 pub(crate) fn facts(checkpoint: &Checkpoint, decoder: &Decoder) -> anyhow::Result<ModelFacts> {
+    let wide = match decoder.dtype() {
+        DType::F16 | DType::BF16 => {
+            let placement = Placement {
+                dtype: DType::F32,
+                devices: &[Device::Cpu],
+                residency: Residency::Streamed,
+                arithmetic: Arithmetic::Exact,
+            };
+            Some(Decoder::load_with(checkpoint, &placement, &mut |_, _| ())?)
+        }
+        _ => None,
+    };
+    let decoder = wide.as_ref().unwrap_or(decoder);
     let n_layers = checkpoint.config.n_layers;
     let first = observe(decoder, 0)?;
     let last = observe(decoder, n_layers - 1)?;

@@ -1,18 +1,50 @@
-use assay_record::wire::RunRequest;
+use std::collections::BTreeMap;
+
+use assay_record::wire::{Hold, RunRequest};
 use assay_record::{RECORDING, RecordKey, sha256_hex, switches_in_force};
 use assay_source::Digests;
 
 use crate::experiments::Declared;
+use crate::{gpu, hold};
+
+/// What a model computes on, as a record's key has it.
+pub(crate) struct Computes {
+    class: String,
+    switches: BTreeMap<String, String>,
+}
+
+impl Computes {
+    /// On the device that a request names.
+    pub(crate) fn on(hold: Hold) -> anyhow::Result<Self> {
+        let mut switches = switches_in_force();
+        if hold.device.is_cpu() {
+            // What this program set for a GPU says nothing of the CPU.
+            switches.retain(|name, _| !gpu::SWITCHES.iter().any(|(ours, _)| ours == name));
+            let class = cpu_class().to_owned();
+            return Ok(Self { class, switches });
+        }
+        let mut facts = gpu::facts(&hold::device(hold)?)?;
+        switches.append(&mut facts.switches);
+        let class = facts.class;
+        Ok(Self { class, switches })
+    }
+}
 
 /// The key of one experiment on the requested model, or on a recording of its
 /// activations.
-pub(crate) fn key(request: &RunRequest, declared: &Declared, recorded: bool) -> RecordKey {
+pub(crate) fn key(
+    request: &RunRequest,
+    declared: &Declared,
+    recorded: bool,
+    computes: &Computes,
+) -> RecordKey {
     let digests = digests(request);
     let revision = if recorded {
         of_recording(&request.revision)
     } else {
         request.revision.clone()
     };
+    let dtype = request.hold.dtype.map(|t| t.name().to_owned());
     RecordKey {
         experiment: declared.experiment.name().to_owned(),
         spec_version: declared.spec.version,
@@ -23,10 +55,10 @@ pub(crate) fn key(request: &RunRequest, declared: &Declared, recorded: bool) -> 
         weights_sha256: digests.weights,
         tokenizer_sha256: digests.tokenizer,
         prompts_sha256: declared.prompts.sha256.clone(),
-        dtype: declared.spec.dtype.clone(),
-        device_class: device_class().to_owned(),
+        dtype: dtype.unwrap_or_else(|| declared.spec.dtype.clone()),
+        device_class: computes.class.clone(),
         setting: setting(request, declared),
-        switches: switches_in_force(),
+        switches: computes.switches.clone(),
     }
 }
 
@@ -65,8 +97,9 @@ fn digests(request: &RunRequest) -> Digests {
     Digests::of(&files)
 }
 
-/// Device and widest instruction set that candle's matmul picks by itself.
-fn device_class() -> &'static str {
+/// The processor and the widest instruction set that candle's matmul picks by
+/// itself.
+fn cpu_class() -> &'static str {
     #[cfg(target_arch = "x86_64")]
     {
         if std::arch::is_x86_feature_detected!("avx512f") {

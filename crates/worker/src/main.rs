@@ -9,6 +9,7 @@ mod depends;
 mod describe;
 mod experiments;
 mod facts;
+mod gpu;
 mod hold;
 mod key;
 mod run;
@@ -26,6 +27,7 @@ use std::time::Duration;
 use anyhow::Context;
 use assay_record::PATIENCE;
 use assay_record::wire::{Event, in_one_line};
+use assay_record::{ComputeDevice, ComputeType};
 use clap::{Parser, Subcommand};
 
 use crate::trace::Asked;
@@ -41,6 +43,11 @@ struct Cli {
 enum Command {
     /// Print the experiments and their declarations as JSON.
     Experiments,
+    /// Say what a GPU is and how much of its memory is free.
+    Gpu {
+        /// Its number.
+        number: usize,
+    },
     /// Say of units what the store has of them and what work the rest would
     /// be; the request is read from standard input.
     Survey,
@@ -95,11 +102,18 @@ enum Command {
         /// left out.
         #[arg(long)]
         memory: Option<u64>,
+        /// Where it computes.
+        #[arg(long, default_value_t = ComputeDevice::Cpu)]
+        device: ComputeDevice,
+        /// What it computes in; f32 if left out.
+        #[arg(long)]
+        dtype: Option<ComputeType>,
     },
 }
 
 fn main() -> ExitCode {
     die_with_parent();
+    gpu::prepare();
     let command = Cli::parse().command;
     // These two print one JSON value and no events.
     if !matches!(command, Command::Experiments | Command::Suite { .. }) {
@@ -107,6 +121,7 @@ fn main() -> ExitCode {
     }
     let result = match command {
         Command::Experiments => experiments::list(),
+        Command::Gpu { number } => gpu::tell(number),
         Command::Survey => request().and_then(|text| survey::survey(&text)),
         Command::Run { wait, patience } => {
             let patience = Duration::from_secs(patience);
@@ -124,13 +139,15 @@ fn main() -> ExitCode {
             sites,
             out,
             memory,
+            device,
+            dtype,
         } => {
             let asked = match (&prompts, &prompt) {
                 (Some(file), _) => Asked::File(file),
                 (None, Some(text)) => Asked::Text(text),
                 (None, None) => Asked::Ids(ids),
             };
-            trace::trace(&model, asked, &sites, &out, memory)
+            trace::trace(&model, asked, &sites, &out, memory, (device, dtype))
         }
     };
     match result {

@@ -10,6 +10,7 @@ use assay_record::{Attempt, Made, ModelFacts, Record, RecordKey, Store, UnitClai
 use assay_trace::Recording;
 
 use crate::experiments::{self, Declared};
+use crate::key::Computes;
 use crate::survey::{Present, present};
 use crate::{emit, facts, hold, key, unasked};
 
@@ -37,10 +38,11 @@ pub(crate) fn run(text: &str, wait: bool, patience: Duration) -> anyhow::Result<
         }
     };
     let recorded = Recording::is_in(&location(&request)?);
+    let computes = Computes::on(request.hold)?;
     let mut missing = Vec::new();
     for name in &request.experiments {
         let declared = experiments::find_with(name, request.prompts.as_ref())?;
-        let key = key::key(&request, &declared, recorded);
+        let key = key::key(&request, &declared, recorded, &computes);
         match present(&store, &key)? {
             Present::Whole(record) => emit(&Event::Committed {
                 experiment: name.clone(),
@@ -83,7 +85,8 @@ fn measure(
     }
     let checkpoint = Checkpoint::open(&location)?;
     let tell = &mut |done: usize, total: usize| progress("loading", done as u64, total as u64);
-    let placement = hold::placement(request.hold);
+    let device = hold::device(request.hold)?;
+    let placement = hold::placement(request.hold, &device)?;
     let decoder = Decoder::load_with(&checkpoint, &placement, tell)?;
     let facts = facts::facts(&checkpoint, &decoder)?;
     let model = (&checkpoint, placement);

@@ -1,14 +1,19 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 
 use anyhow::Context;
-use assay_record::wire::{Event, OwnPrompts, RunRequest, Survey, SurveyRequest, in_one_line};
-use assay_record::{RecordError, RecordKey, Store};
+use assay_record::wire::{
+    Event, ModelFile, OwnPrompts, RunRequest, Survey, SurveyRequest, Work, in_one_line,
+};
+use assay_record::{ComputeDevice, RecordError, RecordKey, Store};
 use assay_trace::Recording;
 use rayon::prelude::*;
 
 use crate::describe::{describe, matmul_rate};
 use crate::experiments::{self, Declared};
+use crate::key::Computes;
 use crate::run::location;
 use crate::{emit, key};
 
@@ -23,9 +28,21 @@ pub(crate) fn survey(text: &str) -> anyhow::Result<()> {
             all.read(name, unit.prompts.as_ref())?;
         }
     }
-    let rate = matmul_rate()?;
+    let mut computes = HashMap::new();
+    for unit in &request.units {
+        if let Entry::Vacant(place) = computes.entry(unit.hold.device) {
+            place.insert(Computes::on(unit.hold)?);
+        }
+    }
+    let all = Knowledge {
+        all,
+        computes,
+        limit: request.memory,
+        rate: matmul_rate()?,
+        described: Mutex::new(HashMap::new()),
+    };
     let surveys = request.units.par_iter().enumerate().map(|(i, unit)| {
-        let survey = survey_one(unit, &all, (request.memory, rate));
+        let survey = all.survey(unit);
         emit(&Event::Surveyed {
             unit: i,
             survey: survey.map_err(|e| in_one_line(e.as_ref())),
@@ -60,36 +77,80 @@ impl Experiments {
     }
 }
 
-fn survey_one(
-    unit: &RunRequest,
-    all: &Experiments,
-    (memory, rate): (Option<u64>, f64),
-) -> anyhow::Result<Survey> {
-    let store = Store::open(&unit.store)?;
-    let location = location(unit)?;
-    let recorded = Recording::is_in(&location);
-    let mut survey = Survey::default();
-    let mut missing = Vec::new();
-    for name in &unit.experiments {
-        let declared = all.get(name, unit.prompts.as_ref())?;
-        let key = key::key(unit, declared, recorded);
-        match present(&store, &key)? {
-            Present::Whole(record) => {
-                survey.present.insert(name.clone(), record);
-            }
-            Present::Absent => missing.push(declared),
-            Present::Damaged(error) => {
-                emit(&Event::Warning {
-                    message: format!("{error}; it is computed again"),
-                })?;
-                missing.push(declared);
+/// What serves all units of a survey.
+struct Knowledge {
+    all: Experiments,
+    computes: HashMap<ComputeDevice, Computes>,
+    limit: Option<u64>,
+    /// This machine's.
+    rate: f64,
+    /// Revisions of one model are described once.
+    described: Mutex<HashMap<Shape, Work>>,
+}
+
+/// What the work on a model follows from: hashes of its files but for the
+/// weights, and the experiments.
+type Shape = (Vec<String>, Vec<String>);
+
+impl Knowledge {
+    fn survey(&self, unit: &RunRequest) -> anyhow::Result<Survey> {
+        let store = Store::open(&unit.store)?;
+        let location = location(unit)?;
+        let recorded = Recording::is_in(&location);
+        let mut survey = Survey::default();
+        let mut missing = Vec::new();
+        for name in &unit.experiments {
+            let declared = self.all.get(name, unit.prompts.as_ref())?;
+            let computes = &self.computes[&unit.hold.device];
+            let key = key::key(unit, declared, recorded, computes);
+            match present(&store, &key)? {
+                Present::Whole(record) => {
+                    survey.present.insert(name.clone(), record);
+                }
+                Present::Absent => missing.push(declared),
+                Present::Damaged(error) => {
+                    emit(&Event::Warning {
+                        message: format!("{error}; it is computed again"),
+                    })?;
+                    missing.push(declared);
+                }
             }
         }
+        if !missing.is_empty() {
+            survey.work = Some(self.work(unit, &location, &missing)?);
+        }
+        Ok(survey)
     }
-    if !missing.is_empty() {
-        survey.work = Some(describe(&location, memory, &missing, rate)?);
+
+    fn work(
+        &self,
+        unit: &RunRequest,
+        location: &Path,
+        missing: &[&Declared],
+    ) -> anyhow::Result<Work> {
+        let shape = shape(unit, missing);
+        let known = || {
+            self.described
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+        };
+        if let Some(work) = known().get(&shape) {
+            return Ok(work.clone());
+        }
+        let work = describe(location, (unit.hold.dtype, self.limit), missing, self.rate)?;
+        known().insert(shape, work.clone());
+        Ok(work)
     }
-    Ok(survey)
+}
+
+fn shape(unit: &RunRequest, missing: &[&Declared]) -> Shape {
+    let beside = |file: &&ModelFile| {
+        let kind = file.path.extension().and_then(|e| e.to_str());
+        !matches!(kind, Some("safetensors" | "bin"))
+    };
+    let hashes = unit.files.iter().filter(beside);
+    let names = missing.iter().map(|d| d.experiment.name().to_owned());
+    (hashes.map(|f| f.sha256.clone()).collect(), names.collect())
 }
 
 /// What the store has of a key.

@@ -6,7 +6,7 @@ use assay_checkpoint::{Checkpoint, TokenIds};
 use assay_decoder::{Decoder, Pack, Residency};
 use assay_hook_site::{BlockSite, HookSite, SitePattern};
 use assay_record::wire::{Event, Hold, OwnPrompts};
-use assay_record::{Prompt, PromptFormat};
+use assay_record::{ComputeDevice, ComputeType, Prompt, PromptFormat};
 use assay_trace::{file_of, record, select_sites};
 
 use crate::{emit, hold};
@@ -27,7 +27,9 @@ pub(crate) fn trace(
     sites: &[String],
     out: &Path,
     limit: Option<u64>,
+    computing: (ComputeDevice, Option<ComputeType>),
 ) -> anyhow::Result<()> {
+    let (device, dtype) = computing;
     let checkpoint = Checkpoint::open(model)?;
     let tell = &mut |done: usize, total: usize| {
         let _ = emit(&Event::Progress {
@@ -36,11 +38,15 @@ pub(crate) fn trace(
             total: total as u64,
         });
     };
-    let (residency, _) = hold::choose(&checkpoint.config, (0, 0), limit)?;
-    let placement = hold::placement(Hold {
+    let (residency, _) = hold::choose(&checkpoint.config, dtype, (0, 0), limit)?;
+    let hold = Hold {
         streamed: residency == Residency::Streamed,
-        as_stored: false,
-    });
+        device,
+        dtype,
+        ..Hold::default()
+    };
+    let device = hold::device(hold)?;
+    let placement = hold::placement(hold, &device)?;
     let decoder = Decoder::load_with(&checkpoint, &placement, tell)?;
     let sites = selected(&decoder, sites)?;
     let tokenizer = || match &checkpoint.tokenizer {

@@ -3,10 +3,12 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::path::Path;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::attempt::{Attempted, How, attempt};
 use super::{Outcome, Sweep};
+use crate::bars::{Bar, human_seconds};
+use crate::say::say;
 
 /// How a sweep runs on this machine.
 #[derive(clap::Args, Clone)]
@@ -42,6 +44,11 @@ struct Shared {
     outcomes: BTreeMap<usize, Outcome>,
     /// Bytes that the units at work need.
     memory: u64,
+    /// What the attempts took together.
+    computing: Duration,
+    /// Shows how many of the units are behind, if there are several.
+    bar: Option<Bar>,
+    total: u64,
     failure: Option<anyhow::Error>,
 }
 
@@ -54,6 +61,7 @@ pub(crate) fn run(
     limit: Option<u64>,
 ) -> anyhow::Result<BTreeMap<usize, Outcome>> {
     let open: VecDeque<usize> = sweep.open().into();
+    let total = open.len() as u64;
     let side_by_side = workers.workers.min(open.len().max(1));
     let how = How {
         worker,
@@ -66,15 +74,28 @@ pub(crate) fn run(
         held: VecDeque::new(),
         outcomes: BTreeMap::new(),
         memory: 0,
+        computing: Duration::ZERO,
+        bar: (total > 1).then(|| Bar::new("sweep")),
+        total,
         failure: None,
     });
+    let begun = Instant::now();
     let freed = Condvar::new();
     std::thread::scope(|scope| {
         for _ in 0..side_by_side {
             scope.spawn(|| work(sweep, how, (&state, &freed), limit));
         }
     });
-    let shared = state.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let mut shared = state.into_inner().unwrap_or_else(PoisonError::into_inner);
+    drop(shared.bar.take());
+    if shared.outcomes.len() > 1 {
+        say!(
+            "{} units computed in {}; their workers ran for {:.1} s in all",
+            shared.outcomes.len(),
+            human_seconds(begun.elapsed().as_secs_f64()),
+            shared.computing.as_secs_f64()
+        );
+    }
     match shared.failure {
         Some(error) => Err(error),
         None => Ok(shared.outcomes),
@@ -84,12 +105,18 @@ pub(crate) fn run(
 /// Takes units until there are none.
 fn work(sweep: &Sweep, how: How, (state, freed): (&Mutex<Shared>, &Condvar), limit: Option<u64>) {
     while let Some((i, wait)) = next(sweep, (state, freed), limit) {
+        let begun = Instant::now();
         let attempted = attempt(&sweep.units[i], How { wait, ..how });
         let mut shared = lock(state);
+        shared.computing += begun.elapsed();
         shared.memory -= memory(sweep, i);
         match attempted {
             Ok(Attempted::Ended(outcome)) => {
                 shared.outcomes.insert(i, outcome);
+                let (done, total) = (shared.outcomes.len() as u64, shared.total);
+                if let Some(bar) = &mut shared.bar {
+                    bar.steps("units", done, total);
+                }
             }
             Ok(Attempted::Held) => shared.held.push_back(i),
             Err(error) => shared.failure = Some(error),

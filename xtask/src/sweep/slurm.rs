@@ -81,8 +81,8 @@ impl Task {
         let minutes = 5.0 + 4.0 * threads * work.map_or(0.0, |w| w.seconds) / 60.0;
         Self {
             units: vec![unit],
-            mebibytes: memory.next_power_of_two(),
-            minutes: up(minutes as u64),
+            mebibytes: memory,
+            minutes: minutes.ceil() as u64,
         }
     }
 
@@ -90,12 +90,13 @@ impl Task {
     fn and(mut self, other: &Self) -> Self {
         self.units.extend(&other.units);
         self.mebibytes = self.mebibytes.max(other.mebibytes);
-        self.minutes = up(self.minutes + other.minutes);
+        self.minutes += other.minutes;
         self
     }
 
+    /// MiB and minutes, in steps, so that many tasks ask for the same.
     fn asks(&self) -> (u64, u64) {
-        (self.mebibytes, self.minutes)
+        (self.mebibytes.next_power_of_two(), up(self.minutes))
     }
 }
 
@@ -141,9 +142,10 @@ pub(crate) fn submit(
     if !dry && is_under_way(&store)? {
         return Ok(Ending::Held);
     }
-    let worker = workspace::program("assay-worker")?;
+    // Nothing is submitted that would compute elsewhere than was asked for.
+    let on = run.holding.computing.choose_exactly()?;
     // A node's memory is not this machine's.
-    let mut sweep = run.plan(&worker, run.holding.memory)?;
+    let mut sweep = run.plan(&on, run.holding.memory)?;
     for unit in &mut sweep.units {
         if let Ok(request) = &mut unit.request {
             // The tasks start elsewhere.
@@ -182,7 +184,7 @@ pub(crate) fn submit(
         jobs.print(&submission.tasks);
         return Ok(Ending::Held);
     }
-    jobs.prepare(&submission, &worker)?;
+    jobs.prepare(&submission, &on.worker)?;
     jobs.submit(&submission.tasks)?;
     Ok(Ending::Held)
 }
@@ -194,12 +196,13 @@ fn print_tasks(tasks: &[Task]) {
             .to_vec(),
     ];
     for (range, task) in classes(tasks) {
+        let (mebibytes, minutes) = task.asks();
         let units: usize = tasks[range.clone()].iter().map(|t| t.units.len()).sum();
         rows.push(vec![
             span(&range),
             units.to_string(),
-            human_bytes(task.mebibytes << 20),
-            human_seconds(60.0 * task.minutes as f64),
+            human_bytes(mebibytes << 20),
+            human_seconds(60.0 * minutes as f64),
         ]);
     }
     say!("slurm: a job array of {} tasks", tasks.len());
@@ -364,6 +367,11 @@ impl Jobs<'_> {
         if let Some(partition) = &self.cluster.partition {
             options.push(format!("--partition={partition}"));
         }
+        // The report's job too: its worker is the same, and what the keys of
+        // records name is the GPU.
+        if self.holding.needs_gpu() {
+            options.push("--gres=gpu:1".to_owned());
+        }
         options.extend(self.cluster.sbatch.iter().cloned());
         options
     }
@@ -374,18 +382,16 @@ impl Jobs<'_> {
         if let Some(limit) = self.cluster.array_limit {
             range.push_str(&format!("%{limit}"));
         }
-        let most = |of: fn(&Task) -> u64| tasks.iter().map(of).max().unwrap_or(0);
+        let mebibytes = tasks.iter().map(|t| t.asks().0).max().unwrap_or(0);
+        let minutes = tasks.iter().map(|t| t.asks().1).max().unwrap_or(0);
         let mut options = self.common(&self.name, "%a.log");
         options.extend([
             "--hold".to_owned(),
             "--requeue".to_owned(),
             format!("--array={range}"),
-            format!("--mem={}M", most(|t| t.mebibytes)),
-            format!("--time={}", most(|t| t.minutes)),
+            format!("--mem={mebibytes}M"),
+            format!("--time={minutes}"),
         ]);
-        if self.holding.needs_gpu() {
-            options.push("--gres=gpu:1".to_owned());
-        }
         options.push(self.folder.join("task.sh").display().to_string());
         options
     }
@@ -393,11 +399,12 @@ impl Jobs<'_> {
     /// What the tasks of a class ask for. The array as a whole asks for the
     /// most.
     fn update(array: &str, range: &Range<usize>, task: &Task) -> Vec<String> {
+        let (mebibytes, minutes) = task.asks();
         vec![
             "update".to_owned(),
             format!("JobId={array}_[{}]", span(range)),
-            format!("MinMemoryNode={}", task.mebibytes),
-            format!("TimeLimit={}", task.minutes),
+            format!("MinMemoryNode={mebibytes}"),
+            format!("TimeLimit={minutes}"),
         ]
     }
 
@@ -486,4 +493,83 @@ fn slurm<S: AsRef<std::ffi::OsStr>>(program: &str, arguments: &[S]) -> anyhow::R
 /// A path as one word of the shell.
 fn quoted(path: &Path) -> String {
     format!("'{}'", path.display().to_string().replace('\'', "'\\''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::path::Path;
+
+    use assay_record::wire::{By, Hold, RunRequest, Work};
+
+    use super::{Sweep, classes, quoted, span, tasks};
+    use crate::sweep::Unit;
+
+    /// A sweep of units that need (GiB, seconds).
+    fn sweep(needs: &[(u64, f64)]) -> Sweep {
+        let unit = |(i, (gib, seconds)): (usize, &(u64, f64))| Unit {
+            name: format!("m{i}"),
+            label: format!("m{i}"),
+            experiments: vec!["e".to_owned()],
+            said: true,
+            request: Ok(RunRequest {
+                model: format!("m{i}"),
+                revision: "local".to_owned(),
+                family: "f".to_owned(),
+                files: Vec::new(),
+                experiments: vec!["e".to_owned()],
+                store: "store".into(),
+                hold: Hold::default(),
+                full: false,
+                prompts: None,
+                by: By {
+                    commit: String::new(),
+                    command: Vec::new(),
+                },
+            }),
+            present: BTreeMap::new(),
+            work: Some(Work {
+                memory: gib << 30,
+                streamed: false,
+                seconds: *seconds,
+            }),
+        };
+        Sweep {
+            experiments: vec!["e".to_owned()],
+            units: needs.iter().enumerate().map(unit).collect(),
+        }
+    }
+
+    #[test]
+    fn units_that_need_the_same_are_one_range() {
+        let sweep = sweep(&[(1, 1.0), (30, 600.0), (1, 2.0), (30, 1.0), (1, 1.0)]);
+        let tasks = tasks(&sweep, 1000, 2.0);
+        let ranges: Vec<_> = (classes(&tasks).iter())
+            .map(|(range, task)| (span(range), task.asks()))
+            .collect();
+        // 5 minutes and four times the estimate on one of two threads, and the
+        // next power of two above the memory and what stands beside it.
+        let expected = [("0-2", (2048, 10)), ("3", (32768, 10)), ("4", (32768, 120))];
+        assert_eq!(ranges, expected.map(|(s, asks)| (s.to_owned(), asks)));
+        let order: Vec<usize> = tasks.iter().flat_map(|t| t.units.clone()).collect();
+        assert_eq!(order, [0, 2, 4, 3, 1]);
+    }
+
+    /// More units than an array may have tasks: each is in one task.
+    #[test]
+    fn an_array_holds_any_number_of_units() {
+        let sweep = sweep(&[(1, 60.0); 25]);
+        let tasks = tasks(&sweep, 10, 1.0);
+        assert_eq!(tasks.len(), 9);
+        let mut units: Vec<usize> = tasks.iter().flat_map(|t| t.units.clone()).collect();
+        units.sort_unstable();
+        assert_eq!(units, (0..25).collect::<Vec<_>>());
+        // Three units of nine minutes.
+        assert_eq!(tasks[0].asks(), (2048, 30));
+    }
+
+    #[test]
+    fn a_path_is_one_word_of_the_shell() {
+        assert_eq!(quoted(Path::new("/a b/c'd")), "'/a b/c'\\''d'");
+    }
 }

@@ -70,7 +70,7 @@ fn per_head(
         from.tensor(&name, &[config.d_head], TensorKind::Gain)
     };
     let gains = (0..heads).map(gain).collect::<Result<Vec<_>, _>>()?;
-    let ones = Tensor::ones(config.d_head, from.dtype, from.device)?;
+    let ones = Tensor::ones(config.d_head, from.wide_dtype(), from.device)?;
     let norm = Norm::new(NormKind::LayerNorm, config.norm_eps, ones, None);
     Ok(HeadNorm::per_head(norm, Tensor::stack(&gains, 0)?))
 }

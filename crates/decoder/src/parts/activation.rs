@@ -3,7 +3,7 @@
 use assay_checkpoint::Activation;
 use candle_core::Tensor;
 
-use super::elementwise::{PairFn, Pairs, RowFn, Rows, own_kernels};
+use super::elementwise::{PairFn, Pairs, RowFn, Rows, own_kernels, widened};
 use super::real::Real;
 use crate::DecoderError;
 
@@ -86,12 +86,14 @@ pub(crate) fn activate(kind: Activation, x: Tensor) -> Result<Tensor, DecoderErr
         })?;
         return Ok(x);
     }
-    Ok(match kind {
-        Activation::GeluErf => x.gelu_erf()?,
-        Activation::GeluTanh => x.gelu()?,
-        Activation::Silu => x.silu()?,
-        Activation::Relu => x.relu()?,
-    })
+    let wide = widened(&x)?;
+    let y = match kind {
+        Activation::GeluErf => wide.gelu_erf()?,
+        Activation::GeluTanh => wide.gelu()?,
+        Activation::Silu => wide.silu()?,
+        Activation::Relu => wide.relu()?,
+    };
+    Ok(y.to_dtype(x.dtype())?)
 }
 
 /// act(x) * linear; on the CPU over `x` itself, which nobody else may hold.

@@ -14,6 +14,24 @@ pub(crate) fn own_kernels(x: &Tensor) -> bool {
     x.device().is_cpu() && matches!(x.dtype(), DType::F32 | DType::F64) && !x.track_op()
 }
 
+/// `x` in f32 where its own type is shorter: norms, activations and attention's
+/// scores are computed so and rounded once, as transformers does.
+pub(crate) fn widened(x: &Tensor) -> Result<Tensor> {
+    match x.dtype() {
+        DType::F16 | DType::BF16 => x.to_dtype(DType::F32),
+        _ => Ok(x.clone()),
+    }
+}
+
+/// `x` as a matrix product takes it: the CPU's goes by any strides, NVIDIA's
+/// wants rows without gaps.
+pub(crate) fn for_product(x: &Tensor) -> Result<Tensor> {
+    if x.device().is_cpu() {
+        return Ok(x.clone());
+    }
+    x.contiguous()
+}
+
 /// Rows a rayon task takes at a time: big enough to hide the hand-over.
 pub(crate) fn rows_per_task(width: usize) -> usize {
     (16_384 / width.max(1)).max(1)

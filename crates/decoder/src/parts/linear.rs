@@ -5,7 +5,7 @@ use candle_core::{
 use gemm::Parallelism;
 use rayon::prelude::*;
 
-use super::elementwise::{own_kernels, rows_per_task, span};
+use super::elementwise::{for_product, own_kernels, rows_per_task, span};
 use super::real::Real;
 use crate::DecoderError;
 
@@ -55,8 +55,8 @@ impl Linear {
         let w = &self.weight()?;
         Ok(match &self.b {
             Some(b) if own_kernels(x) => x.contiguous()?.apply_op3_no_bwd(w, b, &Affine)?,
-            Some(b) => x.matmul(w)?.broadcast_add(b)?,
-            None => x.matmul(w)?,
+            Some(b) => for_product(x)?.matmul(w)?.broadcast_add(b)?,
+            None => for_product(x)?.matmul(w)?,
         })
     }
 

@@ -47,6 +47,7 @@ pub(crate) struct Load<'a> {
     pub(crate) in_file_order: bool,
 }
 
+#[derive(Clone, Copy)]
 pub(crate) enum Source<'a> {
     Files(&'a Weights),
     Variables(&'a Variables),
@@ -82,6 +83,25 @@ impl Load<'_> {
             Source::Files(weights) => Ok(weights.tensor(name, shape, self.dtype, self.device)?),
             Source::Variables(variables) => variables.get(name, shape),
             Source::Listing(list) => self.note(list, name, shape, kind),
+        }
+    }
+
+    /// As [`Load::tensor`], of at least f32: what norms are made of.
+    pub(crate) fn wide_tensor(
+        &self,
+        name: &str,
+        shape: &[usize],
+        kind: TensorKind,
+    ) -> Result<Tensor, DecoderError> {
+        let dtype = self.wide_dtype();
+        Load { dtype, ..*self }.tensor(name, shape, kind)
+    }
+
+    /// The type that norms are computed in.
+    pub(crate) fn wide_dtype(&self) -> DType {
+        match self.dtype {
+            DType::F16 | DType::BF16 => DType::F32,
+            dtype => dtype,
         }
     }
 

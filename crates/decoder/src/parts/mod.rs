@@ -11,3 +11,4 @@ pub(crate) mod projections;
 pub(crate) mod real;
 pub(crate) mod rotary;
 pub(crate) mod score;
+pub(crate) mod together;

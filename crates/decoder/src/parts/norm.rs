@@ -6,13 +6,14 @@ use candle_core::{
 };
 use rayon::prelude::*;
 
-use super::elementwise::{Loop, own_kernels, rows_per_task, span, vectorised};
+use super::elementwise::{Loop, own_kernels, rows_per_task, span, vectorised, widened};
 use super::load::{Load, TensorKind};
 use super::real::Real;
 use crate::DecoderError;
 use crate::pass::Pass;
 
-/// A norm with its gain and bias.
+/// A norm with its gain and bias, both in f32 where the model computes in a
+/// shorter type: the norm is taken in f32 then, and its result rounded once.
 pub(crate) struct Norm {
     kind: NormKind,
     eps: f64,
@@ -47,7 +48,7 @@ impl Norm {
         config: &DecoderConfig,
         width: usize,
     ) -> Result<Self, DecoderError> {
-        let part = |part: &str, kind| from.tensor(&format!("{name}.{part}"), &[width], kind);
+        let part = |part: &str, kind| from.wide_tensor(&format!("{name}.{part}"), &[width], kind);
         let gain = part("weight", TensorKind::Gain)?;
         let gain = if config.gain_from_one {
             (gain + 1.0)?
@@ -92,16 +93,20 @@ impl Norm {
 
     /// x [rows, d_model] -> norm(x) * gain + bias [rows, d_model].
     pub(crate) fn forward(&self, x: &Tensor) -> Result<Tensor, DecoderError> {
-        if !own_kernels(x) {
-            return self.affine(&self.normalize(x, &self.scale(x)?)?);
-        }
-        let x = x.contiguous()?;
-        let (kind, eps) = (self.kind, self.eps);
-        let norm = Normalize { kind, eps };
-        Ok(match &self.bias {
-            Some(bias) => x.apply_op3_no_bwd(&self.gain, bias, &norm)?,
-            None => x.apply_op2_no_bwd(&self.gain, &norm)?,
-        })
+        let dtype = x.dtype();
+        let x = widened(x)?;
+        let y = if own_kernels(&x) {
+            let x = x.contiguous()?;
+            let (kind, eps) = (self.kind, self.eps);
+            let norm = Normalize { kind, eps };
+            match &self.bias {
+                Some(bias) => x.apply_op3_no_bwd(&self.gain, bias, &norm)?,
+                None => x.apply_op2_no_bwd(&self.gain, &norm)?,
+            }
+        } else {
+            self.affine(&self.normalize(&x, &self.scale(&x)?)?)?
+        };
+        Ok(y.to_dtype(dtype)?)
     }
 
     /// As `forward`, showing the scale and the normalized value on the way.
@@ -120,11 +125,12 @@ impl Norm {
         if !see_scale && !see_normalized {
             return self.forward(x);
         }
-        let scale = self.scale(x)?;
+        let wide = widened(x)?;
+        let scale = self.scale(&wide)?;
         let shown = pass.at(scale_site, scale)?;
-        let normalized = self.normalize(x, &shown)?;
+        let normalized = self.normalize(&wide, &shown)?;
         let normalized = pass.at(normalized_site, normalized)?;
-        self.affine(&normalized)
+        Ok(self.affine(&normalized)?.to_dtype(x.dtype())?)
     }
 
     /// sqrt(var + eps), or the root mean square [rows, 1].

@@ -109,6 +109,10 @@ impl Rotary {
         };
         let turned = Tensor::stack(&[&a_turned, &b_turned], axis)?;
         let turned = turned.reshape((rows, heads, 2 * half))?;
+        if width == 2 * half {
+            // A GPU is not asked for a tensor without elements.
+            return Ok(turned);
+        }
         let rest = x.narrow(2, 2 * half, width - 2 * half)?;
         Ok(Tensor::cat(&[&turned, &rest], 2)?)
     }

@@ -1,7 +1,7 @@
 //! From products of queries and keys to the attention pattern.
 
 use assay_checkpoint::{DecoderConfig, Position};
-use candle_core::{CpuStorage, D, DType, InplaceOp1, Layout, Result as CandleResult, Tensor, bail};
+use candle_core::{CpuStorage, D, InplaceOp1, Layout, Result as CandleResult, Tensor, bail};
 use rayon::prelude::*;
 
 use super::elementwise::{Loop, own_kernels, rows_per_task, span, vectorised};
@@ -49,9 +49,19 @@ impl Rules {
             })?;
             return Ok(products);
         }
-        let (_, queries, keys) = products.dims3()?;
+        self.score_composed(&products, past)
+    }
+
+    /// As [`Rules::score`], of [.., head, query, key], by the tensor library's
+    /// operations.
+    pub(crate) fn score_composed(
+        &self,
+        products: &Tensor,
+        past: usize,
+    ) -> Result<Tensor, DecoderError> {
+        let (queries, keys) = (products.dim(D::Minus2)?, products.dim(D::Minus1)?);
         let (dtype, device) = (products.dtype(), products.device());
-        let mut scores = (&products * self.scale)?;
+        let mut scores = (products * self.scale)?;
         if let Some(slopes) = &self.slopes {
             let positions: Vec<f32> = (0..keys).map(|k| k as f32).collect();
             let positions = Tensor::from_vec(positions, (1, 1, keys), device)?;
@@ -108,16 +118,16 @@ pub(crate) fn softmax(scores: Tensor) -> Result<Tensor, DecoderError> {
         })?;
         return Ok(scores);
     }
+    softmax_composed(&scores)
+}
+
+/// As [`softmax`], by the tensor library's operations.
+pub(crate) fn softmax_composed(scores: &Tensor) -> Result<Tensor, DecoderError> {
     // The pattern does not depend on what is taken off, so no gradient goes
     // through the maximum.
     let max = scores.detach().max_keepdim(D::Minus1)?;
-    let shifted = scores.broadcast_sub(&max)?;
-    let e = match scores.dtype() {
-        DType::F16 | DType::BF16 => shifted.to_dtype(DType::F32)?.exp()?,
-        _ => shifted.exp()?,
-    };
-    let pattern = e.broadcast_div(&e.sum_keepdim(D::Minus1)?)?;
-    Ok(pattern.to_dtype(scores.dtype())?)
+    let e = scores.broadcast_sub(&max)?.exp()?;
+    Ok(e.broadcast_div(&e.sum_keepdim(D::Minus1)?)?)
 }
 
 /// A function of a row [key], its head and its query's position.
