@@ -55,7 +55,17 @@ fn rename(value: &mut Value, names: &BTreeMap<String, String>) {
     }
 }
 
-fn input() -> (ReportInput, Vec<Record>) {
+/// What a report is made of, and the records of its keys.
+type Input = (ReportInput, Vec<Record>);
+
+fn harmless() -> Input {
+    let input = fixture::input();
+    let records = input.records.iter().map(|key| fixture::read(key).unwrap());
+    let records = records.collect();
+    (input, records)
+}
+
+fn input() -> Input {
     let mut input = fixture::input();
     let names = hostile().map(|(old, new)| (old.to_owned(), new));
     let mut names = BTreeMap::from(names);
@@ -70,13 +80,12 @@ fn input() -> (ReportInput, Vec<Record>) {
         sample.text.clone_from(&record.key.model);
         record
     };
-    let keys = input.records.iter();
-    let honest: Vec<Record> = keys.map(|key| fixture::read(key).unwrap()).collect();
-    let records: Vec<Record> = honest.iter().map(|r| renamed(r, &names)).collect();
-    for (old, new) in honest.iter().zip(&records) {
-        names.insert(old.key.id().unwrap(), new.key.id().unwrap());
+    let of = |key: &RecordKey| renamed(&fixture::read(key).unwrap(), &names);
+    let records: Vec<Record> = input.records.iter().map(of).collect();
+    for (old, new) in input.records.iter_mut().zip(&records) {
+        names.insert(old.id().unwrap(), new.key.id().unwrap());
+        *old = new.key.clone();
     }
-    input.records = records.iter().map(|r| r.key.clone()).collect();
     for summary in &mut input.summaries {
         let mut value = serde_json::to_value(&summary).unwrap();
         rename(&mut value, &names);
@@ -92,10 +101,9 @@ fn input() -> (ReportInput, Vec<Record>) {
     (input, records)
 }
 
-fn written(to: &Path) -> BTreeMap<String, Vec<u8>> {
-    let (input, records) = input();
+fn written((input, records): &Input, to: &Path) -> BTreeMap<String, Vec<u8>> {
     let read = |key: &RecordKey| Ok(records.iter().find(|r| r.key == *key).unwrap().clone());
-    let written = write_report(&input, &read, to, &mut |_, _, _| ()).unwrap();
+    let written = write_report(input, &read, to, &mut |_, _, _| ()).unwrap();
     let files = written.files.iter().map(|path| {
         let name = path.strip_prefix(to).unwrap().to_str().unwrap().to_owned();
         (name, std::fs::read(path).unwrap())
@@ -132,6 +140,8 @@ fn attributes(text: &str) -> Vec<String> {
 #[test]
 fn a_page_has_the_elements_of_a_harmless_one() {
     let folder = tempfile::tempdir().unwrap();
+    let page =
+        |input: &Input, name: &str| text(&written(input, &folder.path().join(name)), "report.html");
     let kinds = |page: &str| {
         let mut kinds = BTreeMap::<String, Vec<String>>::new();
         for (name, inside) in tags(page) {
@@ -143,21 +153,15 @@ fn a_page_has_the_elements_of_a_harmless_one() {
         }
         kinds
     };
-    let page_of_hostile = text(&written(folder.path()), "report.html");
-    let other = tempfile::tempdir().unwrap();
-    let harmless = fixture::input();
-    write_report(&harmless, &fixture::read, other.path(), &mut |_, _, _| ()).unwrap();
-    let harmless = std::fs::read_to_string(other.path().join("report.html")).unwrap();
-    assert_eq!(kinds(&page_of_hostile), kinds(&harmless));
+    let page_of_hostile = page(&input(), "hostile");
+    assert_eq!(
+        kinds(&page_of_hostile),
+        kinds(&page(&harmless(), "harmless"))
+    );
     // All of it is there to be read.
     assert!(page_of_hostile.contains("&lt;script&gt;alert(1)&lt;/script&gt;"));
     assert!(page_of_hostile.contains("right[U+202E]tfel[U+2066]"));
-    let raw = page_of_hostile.split_once('\u{202e}');
-    let before = raw.map(|(before, _)| before.lines().next_back().unwrap());
-    assert_eq!(
-        before, None,
-        "a sign that turns the text round stands behind this"
-    );
+    assert!(!page_of_hostile.contains('\u{202e}'));
 }
 
 /// Cells of a row of a Markdown table: bars that are not escaped.
@@ -168,30 +172,10 @@ fn cells(line: &str) -> usize {
         .count()
 }
 
-/// A page without its code spans, in which nothing is markup: what stands
-/// between two equally long runs of backticks.
-fn without_code(page: &str) -> String {
-    let mut out = String::new();
-    let mut rest = page;
-    while let Some(at) = rest.find('`') {
-        let (before, from) = rest.split_at(at);
-        out.push_str(before);
-        let behind = from.trim_start_matches('`');
-        let fence = &from[..from.len() - behind.len()];
-        if before.ends_with('\\') {
-            rest = behind;
-            continue;
-        }
-        let (_, after) = behind.split_once(fence).unwrap();
-        rest = after;
-    }
-    out + rest
-}
-
 #[test]
 fn a_markdown_table_keeps_its_columns() {
     let folder = tempfile::tempdir().unwrap();
-    let files = written(folder.path());
+    let files = written(&input(), folder.path());
     let page = text(&files, "report.md");
     let lines: Vec<&str> = page.lines().collect();
     let mut rows = 0;
@@ -206,16 +190,13 @@ fn a_markdown_table_keeps_its_columns() {
     }
     let all = lines.iter().filter(|l| l.starts_with('|')).count();
     assert_eq!(rows, all, "a row stands outside of every table");
-    let words = without_code(&page);
-    for tag in ["<script", "<img", "<!--"] {
-        assert!(!words.contains(tag), "{tag}");
-    }
+    assert!(!page.contains("<script") && !page.contains("<img") && !page.contains("<!--"));
 }
 
 #[test]
 fn latex_sets_the_words_and_does_nothing_else() {
     let folder = tempfile::tempdir().unwrap();
-    let files = written(folder.path());
+    let files = written(&input(), folder.path());
     for (name, bytes) in files.iter().filter(|(name, _)| name.ends_with(".tex")) {
         let tex = String::from_utf8_lossy(bytes);
         for command in ["\\input{/", "\\immediate", "\\write18", "^^"] {
@@ -253,8 +234,9 @@ fn latex_sets_the_words_and_does_nothing_else() {
 #[test]
 fn no_cell_of_a_csv_file_is_a_formula() {
     let folder = tempfile::tempdir().unwrap();
-    let mut files = written(folder.path());
-    files.insert("samples.csv".to_owned(), samples_csv(&input().1).unwrap());
+    let input = input();
+    let mut files = written(&input, folder.path());
+    files.insert("samples.csv".to_owned(), samples_csv(&input.1).unwrap());
     let mut quoted = 0;
     for (name, bytes) in files.iter().filter(|(name, _)| name.ends_with(".csv")) {
         let mut reader = csv::ReaderBuilder::new()
