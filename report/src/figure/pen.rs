@@ -9,7 +9,6 @@ use plotters::style::{Color, RGBColor, TextStyle};
 
 use super::place::Rect;
 use super::style::{FAMILY, INK, PAPER, Shape};
-use crate::hostile::visible;
 
 /// A point in units.
 pub(super) type At = (i32, i32);
@@ -32,7 +31,7 @@ pub(super) fn words(size: i32, color: RGBColor) -> TextStyle<'static> {
 
 /// Width and height that a line of words takes.
 pub(super) fn extent(sheet: &Sheet<'_>, text: &str, size: i32) -> Result<At, DrawError> {
-    let (width, _) = sheet.estimate_text_size(&visible(text), &words(size, INK))?;
+    let (width, _) = sheet.estimate_text_size(text, &words(size, INK))?;
     Ok((i32::try_from(width).unwrap_or(i32::MAX), size * 5 / 4))
 }
 
@@ -51,7 +50,7 @@ pub(super) fn text(
         HPos::Right => rect.right,
     };
     let style = words(size, color).pos(Pos::new(h, VPos::Center));
-    sheet.draw_text(&visible(text), &style, (x, rect.center().1))
+    sheet.draw_text(text, &style, (x, rect.center().1))
 }
 
 pub(super) fn line(

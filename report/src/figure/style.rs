@@ -6,6 +6,7 @@ use plotters::style::{RGBColor, register_font};
 use svg2pdf::usvg::fontdb;
 
 use crate::error::ReportError;
+use crate::hostile::visible;
 
 /// Lengths are in quarter points: four units are one point in the PDF.
 pub(super) const UNITS_PER_POINT: u32 = 4;
@@ -140,14 +141,15 @@ pub(super) fn fonts() -> fontdb::Database {
 }
 
 /// A text in which every character that the typeface lacks is replaced by
-/// U+FFFD, the replacement character: svg2pdf would drop it unseen.
+/// U+FFFD, the replacement character: svg2pdf would drop it unseen. What only
+/// steers how others are shown is named.
 pub(super) fn settable(text: &str) -> String {
+    let text = visible(text);
     let Ok(face) = ttf_parser::Face::parse(dejavu::sans::regular(), 0) else {
-        return text.to_owned();
+        return text.into_owned();
     };
     text.chars()
         .map(|c| match face.glyph_index(c) {
-            _ if c.is_control() => ' ',
             Some(_) => c,
             None => '\u{fffd}',
         })
