@@ -172,6 +172,29 @@ fn cells(line: &str) -> usize {
         .count()
 }
 
+/// Markdown without its code spans, in which every sign is itself: a span goes
+/// from some backticks to the next run of as many.
+fn without_code(page: &str) -> String {
+    let mut words = String::new();
+    let mut rest = page;
+    while let Some(start) = rest.find('`') {
+        words.push_str(&rest[..start]);
+        rest = &rest[start..];
+        let ticks = rest.len() - rest.trim_start_matches('`').len();
+        let inside = &rest[ticks..];
+        let runs = inside.match_indices(&rest[..ticks]).map(|(i, _)| i);
+        let alone = |i: &usize| {
+            let (before, after) = (&inside[..*i], &inside[i + ticks..]);
+            !before.ends_with('`') && !after.starts_with('`')
+        };
+        rest = match runs.into_iter().find(alone) {
+            Some(end) => &inside[end + ticks..],
+            None => inside,
+        };
+    }
+    words + rest
+}
+
 #[test]
 fn a_markdown_table_keeps_its_columns() {
     let folder = tempfile::tempdir().unwrap();
@@ -190,7 +213,8 @@ fn a_markdown_table_keeps_its_columns() {
     }
     let all = lines.iter().filter(|l| l.starts_with('|')).count();
     assert_eq!(rows, all, "a row stands outside of every table");
-    assert!(!page.contains("<script") && !page.contains("<img") && !page.contains("<!--"));
+    let words = without_code(&page);
+    assert!(!words.contains("<script") && !words.contains("<img") && !words.contains("<!--"));
 }
 
 #[test]
