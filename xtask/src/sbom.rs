@@ -10,7 +10,8 @@ use crate::workspace;
 
 /// The bill as JSON. Nothing in it depends on the machine or the time.
 pub(crate) fn sbom() -> anyhow::Result<Vec<u8>> {
-    let metadata = workspace::metadata(&["--locked"])?;
+    // Also the packages that only a build for GPUs takes.
+    let metadata = workspace::metadata(&["--locked", "--all-features"])?;
     let checksums = checksums()?;
     let mut components = BTreeMap::new();
     for package in metadata["packages"].as_array().into_iter().flatten() {
