@@ -51,14 +51,18 @@ impl Computing {
         }
     }
 
-    /// What was asked for.
+    /// What was asked for, on other machines than this one.
     ///
     /// # Errors
-    /// A GPU that is not there.
-    pub(crate) fn choose_exactly(&self) -> anyhow::Result<Chosen> {
+    /// A worker that cannot be built.
+    pub(crate) fn elsewhere(&self) -> anyhow::Result<Chosen> {
         match self.device {
             ComputeDevice::Cpu => cpu(),
-            ComputeDevice::Cuda(number) => gpu(number),
+            device => Ok(Chosen {
+                worker: workspace::gpu_worker()?,
+                device,
+                free: None,
+            }),
         }
     }
 }

@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 
 use anyhow::Context;
 use assay_record::wire::{
-    Event, ModelFile, OwnPrompts, RunRequest, Survey, SurveyRequest, Work, in_one_line,
+    Event, Hold, ModelFile, OwnPrompts, RunRequest, Survey, SurveyRequest, Work, in_one_line,
 };
 use assay_record::{ComputeDevice, RecordError, RecordKey, Store};
 use assay_trace::Recording;
@@ -31,7 +31,7 @@ pub(crate) fn survey(text: &str) -> anyhow::Result<()> {
     let mut computes = HashMap::new();
     for unit in &request.units {
         if let Entry::Vacant(place) = computes.entry(unit.hold.device) {
-            place.insert(Computes::on(unit.hold)?);
+            place.insert(known(unit.hold)?);
         }
     }
     let all = Knowledge {
@@ -77,10 +77,29 @@ impl Experiments {
     }
 }
 
+/// What a device adds to keys. A cluster's sweep is planned on a machine that
+/// may lack it; what the store has is then seen where the units are computed.
+fn known(hold: Hold) -> anyhow::Result<Option<Computes>> {
+    match Computes::on(hold) {
+        Ok(computes) => Ok(Some(computes)),
+        Err(error) => {
+            let why = in_one_line(error.as_ref());
+            emit(&Event::Warning {
+                message: format!(
+                    "{why}: what the store has from {} is not known",
+                    hold.device
+                ),
+            })?;
+            Ok(None)
+        }
+    }
+}
+
 /// What serves all units of a survey.
 struct Knowledge {
     all: Experiments,
-    computes: HashMap<ComputeDevice, Computes>,
+    /// None of a device that this machine lacks.
+    computes: HashMap<ComputeDevice, Option<Computes>>,
     limit: Option<u64>,
     /// This machine's.
     rate: f64,
@@ -101,7 +120,10 @@ impl Knowledge {
         let mut missing = Vec::new();
         for name in &unit.experiments {
             let declared = self.all.get(name, unit.prompts.as_ref())?;
-            let computes = &self.computes[&unit.hold.device];
+            let Some(computes) = &self.computes[&unit.hold.device] else {
+                missing.push(declared);
+                continue;
+            };
             let key = key::key(unit, declared, recorded, computes);
             match present(&store, &key)? {
                 Present::Whole(record) => {

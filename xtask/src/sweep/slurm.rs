@@ -142,8 +142,7 @@ pub(crate) fn submit(
     if !dry && is_under_way(&store)? {
         return Ok(Ending::Held);
     }
-    // Nothing is submitted that would compute elsewhere than was asked for.
-    let on = run.holding.computing.choose_exactly()?;
+    let on = run.holding.computing.elsewhere()?;
     // A node's memory is not this machine's.
     let mut sweep = run.plan(&on, run.holding.memory)?;
     for unit in &mut sweep.units {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context;
-use assay_record::Seal;
+use assay_record::{Seal, Store};
 use serde::{Deserialize, Serialize};
 
 use super::attempt::{Attempted, How, attempt};
@@ -163,9 +163,13 @@ pub(crate) fn collect(options: &CollectOptions) -> anyhow::Result<Ending> {
     let mut submission = Submission::load(folder)?;
     let (_, failures) = submission.ended(folder);
     failures.iter().for_each(print_failure);
-    // What is in the store counts, whatever became of the task that made it.
+    // What is in the store counts, whatever became of the task that made it;
+    // and what a task made counts, also if nodes are of several kinds and this
+    // one would look for other keys.
     let worker = workspace::program("assay-worker")?;
     submission.sweep.survey(&worker, None)?;
+    let store = Store::open(&submission.store)?;
+    let is_whole = |experiment: &str, record: &str| store.read(experiment, record).is_ok();
     let task_of = |unit: usize| {
         submission
             .tasks
@@ -175,18 +179,18 @@ pub(crate) fn collect(options: &CollectOptions) -> anyhow::Result<Ending> {
     let manifest = submission.sweep.manifest(|unit| {
         let mut outcome = outcome(folder, unit).unwrap_or_default();
         for experiment in &submission.sweep.units[unit].experiments {
-            let end = outcome.ended.remove(experiment);
-            let reason = match end {
-                Some(End::Record(record)) => {
-                    format!("its record {record} is not whole in the store: run again")
-                }
-                Some(End::NotRun(reason) | End::Failed(reason)) => reason,
-                None => format!(
+            let end = match outcome.ended.remove(experiment) {
+                Some(End::Record(record)) if is_whole(experiment, &record) => End::Record(record),
+                Some(End::Record(record)) => End::NotRun(format!(
+                    "its record {record} is not whole in the store: run again"
+                )),
+                Some(end) => end,
+                None => End::NotRun(format!(
                     "task {} of the job array ended without a word (killed, out of memory or out of time): see its log",
                     task_of(unit).unwrap_or_default()
-                ),
+                )),
             };
-            outcome.ended.insert(experiment.clone(), End::NotRun(reason));
+            outcome.ended.insert(experiment.clone(), end);
         }
         outcome
     });
