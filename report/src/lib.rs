@@ -153,7 +153,10 @@ fn render_files(
     for (name, text) in render::render(&view, &book)? {
         files.insert(name, text.into_bytes());
     }
+    // Thousands of models fill much memory, and packing wants its own.
+    drop(view);
     files.insert("macros.tex".to_owned(), latex::macros(&book).into_bytes());
+    drop(book);
     files.insert("preamble.tex".to_owned(), render::PREAMBLE.into());
     let mut packed: BTreeMap<String, Packed> = (files.iter())
         .map(|(name, bytes)| (name.clone(), Packed::Bytes(bytes)))

@@ -2,10 +2,11 @@
 //! costs time and nothing else.
 
 use std::io::{BufRead, BufReader};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use assay_record::{Attempt, Store, UnitClaim};
+use assay_record::{Attempt, Holder, Store, UnitClaim};
 
 use crate::bench::{Bench, Ended, check_same, files, run, three_layers};
 use assay_testkit::TinyModel;
@@ -129,37 +130,76 @@ fn workers_side_by_side_write_the_same_bytes() {
     run(command).check(2, &["give 1 or more"]);
 }
 
-fn signal(pid: u32, signal: libc::c_int) {
+fn signal(pid: u32, signal: libc::c_int) -> bool {
     // SAFETY: kill takes two integers and touches no memory.
-    assert_eq!(unsafe { libc::kill(pid.cast_signed(), signal) }, 0);
+    unsafe { libc::kill(pid.cast_signed(), signal) == 0 }
 }
 
-/// Stops the first worker of a run that has claimed a unit.
-fn stop_the_worker(bench: &Bench, child: &mut Child) -> u32 {
-    let claims = bench.path("store/claims");
-    let claimed = || std::fs::read_dir(&claims).is_ok_and(|mut c| c.next().is_some());
+/// Stops the worker of a run while it holds a unit whose record is not there
+/// yet. One that was met at another moment goes on, and the next look is taken.
+fn stop_a_worker(bench: &Bench, child: &mut Child) -> u32 {
     let patience = Instant::now() + Duration::from_secs(60);
     loop {
-        if claimed()
-            && let [worker] = bench.workers()[..]
+        if let [worker] = bench.workers()[..]
+            && signal(worker, libc::SIGSTOP)
         {
-            signal(worker, libc::SIGSTOP);
-            return worker;
+            if stands(worker) && is_at_work(bench, worker) {
+                return worker;
+            }
+            signal(worker, libc::SIGCONT);
         }
         assert!(child.try_wait().unwrap().is_none(), "the run has ended");
-        assert!(Instant::now() < patience, "nothing was claimed");
+        assert!(Instant::now() < patience, "no worker was met at work");
     }
+}
+
+/// Waits until a process to which a stop was sent has stopped; false if it
+/// ended instead.
+fn stands(pid: u32) -> bool {
+    while let Ok(stat) = std::fs::read_to_string(format!("/proc/{pid}/stat")) {
+        let state = stat.rsplit_once(") ").map(|(_, rest)| &rest[..1]);
+        match state {
+            Some("T") => return true,
+            Some("Z" | "X") => return false,
+            _ => {}
+        }
+    }
+    false
+}
+
+/// Does this process hold a unit without a record?
+fn is_at_work(bench: &Bench, worker: u32) -> bool {
+    let claims = std::fs::read_dir(bench.path("store/claims"));
+    let claims = claims.into_iter().flatten().map(|c| c.unwrap().path());
+    let held = |path: PathBuf| {
+        let name = path.file_name()?.to_str()?;
+        let model = name.strip_suffix("@local.claim")?.to_owned();
+        let text = std::fs::read_to_string(path).ok()?;
+        let holder: Holder = serde_json::from_str(text.lines().next()?).ok()?;
+        (holder.pid == worker).then_some(model)
+    };
+    let mut held = claims.filter_map(held);
+    // Nothing changes while the worker stands.
+    held.any(|model| {
+        let named = format!("\"model\": \"{model}\"");
+        let records = bench.path("store/records");
+        let texts = records.exists().then(|| files(&records).into_values());
+        !texts
+            .into_iter()
+            .flatten()
+            .any(|t| String::from_utf8_lossy(&t).contains(&named))
+    })
 }
 
 #[test]
 fn a_worker_that_hangs_is_ended_and_its_unit_done_again() {
     let bench = Bench::new();
-    let models = bench.two_models();
+    let models = models(&bench);
     run(bench.reproduce_to(&models, "usual", "usual-out")).check(0, &[]);
     let mut command = bench.reproduce(&models);
     command.args(["--patience", "3"]);
     let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
-    let stopped = stop_the_worker(&bench, &mut child);
+    let stopped = stop_a_worker(&bench, &mut child);
     let ended = Ended::from(child.wait_with_output().unwrap());
     ended.check(0, &["no sign of life for 3 s", "trying again"]);
     assert!(!bench.workers().contains(&stopped));
@@ -172,20 +212,32 @@ fn a_worker_that_hangs_is_ended_and_its_unit_done_again() {
 #[test]
 fn a_hung_run_is_taken_over_by_another() {
     let bench = Bench::new();
-    let models = bench.two_models();
+    let models = models(&bench);
     run(bench.reproduce_to(&models, "usual", "usual-out")).check(0, &[]);
     let usual = bench.results("usual", "usual-out");
     let mut hung = bench.reproduce_to(&models, "store", "hung-out");
     let mut hung = hung.stderr(Stdio::piped()).spawn().unwrap();
-    let stopped = stop_the_worker(&bench, &mut hung);
-    signal(hung.id(), libc::SIGSTOP);
+    let stopped = stop_a_worker(&bench, &mut hung);
+    assert!(signal(hung.id(), libc::SIGSTOP));
     let mut other = bench.reproduce(&models);
     other.args(["--patience", "3"]);
     run(other).check(0, &["is waited for"]);
     check_same(&bench.results("store", "out"), &usual);
     // Woken, the first one finds its work done, and reports the same.
-    signal(stopped, libc::SIGCONT);
-    signal(hung.id(), libc::SIGCONT);
+    assert!(signal(stopped, libc::SIGCONT));
+    assert!(signal(hung.id(), libc::SIGCONT));
     Ended::from(hung.wait_with_output().unwrap()).check(0, &[]);
     check_same(&bench.results("store", "hung-out"), &usual);
+}
+
+/// A worker says each second that it lives.
+#[test]
+fn patience_is_longer_than_a_few_signs_of_life() {
+    let bench = Bench::new();
+    let models = models(&bench);
+    for patience in ["0", "2", "-1", "soon"] {
+        let mut command = bench.reproduce(&models);
+        command.arg(format!("--patience={patience}"));
+        run(command).check(2, &[patience, "give 3 seconds or more"]);
+    }
 }

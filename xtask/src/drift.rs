@@ -80,7 +80,7 @@ pub(crate) fn drift(options: &Options) -> anyhow::Result<Ending> {
             options.models.join(", ")
         );
     }
-    plan(&variations, &sets)?;
+    plan(&variations, &sets);
 
     let mut all = Drift::default();
     let mut failures = Vec::new();
@@ -155,7 +155,7 @@ fn asked(options: &Options) -> anyhow::Result<Vec<Variation>> {
 const BUILD_MINUTES: f64 = 8.0;
 
 /// Says what will be done, and about how long it takes.
-fn plan(variations: &[Variation], sets: &[Set]) -> anyhow::Result<()> {
+fn plan(variations: &[Variation], sets: &[Set]) {
     let mut rows = vec![
         ["variation", "what", "models", "time"]
             .map(str::to_owned)
@@ -165,7 +165,7 @@ fn plan(variations: &[Variation], sets: &[Set]) -> anyhow::Result<()> {
     for (variation, set) in variations.iter().zip(sets) {
         let mut seconds = set.seconds;
         let mut time = format!("about {}", human_seconds(set.seconds.max(1.0)));
-        if variation.builds() && variations::is_unbuilt(variation)? {
+        if variation.builds() && variations::is_unbuilt(variation) {
             seconds += 60.0 * BUILD_MINUTES;
             time += &format!(", and {BUILD_MINUTES:.0} min to build it");
         }
@@ -182,7 +182,6 @@ fn plan(variations: &[Variation], sets: &[Set]) -> anyhow::Result<()> {
         eprint!("{}", table(&rows));
     }
     say!("in all about {}", human_seconds(total.max(1.0)));
-    Ok(())
 }
 
 /// Runs a variation in a store of its own, which is gone afterwards.

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use anyhow::Context;
-use assay_record::wire::RunRequest;
+use assay_record::wire::{ModelFile, RunRequest};
 use assay_source::{
     Lock, ModelCache, ModelEntry, Plan, Registry, ResolvedModel, Source, plan, resolve,
 };
@@ -127,6 +127,18 @@ fn here(
     } else {
         model.verify().map_err(|e| e.to_string())
     }
+}
+
+/// A model's files as a worker is told of them.
+pub(crate) fn files(model: &ResolvedModel) -> anyhow::Result<Vec<ModelFile>> {
+    let told = |file: &assay_source::ResolvedFile| {
+        let sha256 = file.sha256.clone();
+        Ok(ModelFile {
+            sha256: sha256.with_context(|| format!("{} has no hash", file.path.display()))?,
+            path: file.path.clone(),
+        })
+    };
+    model.files.iter().map(told).collect()
 }
 
 /// The models that an experiment brings itself: the folders in `folder`, by

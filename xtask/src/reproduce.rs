@@ -6,7 +6,7 @@ use std::slice;
 use std::time::Duration;
 
 use anyhow::bail;
-use assay_record::wire::{By, Hold, ModelFile, OwnPrompts, RunRequest};
+use assay_record::wire::{By, Hold, OwnPrompts, RunRequest};
 use assay_source::ResolvedModel;
 
 use crate::bars::table;
@@ -283,16 +283,7 @@ impl Run<'_> {
         experiments: &[String],
         (by, on): (By, &Chosen),
     ) -> anyhow::Result<RunRequest> {
-        let mut files = Vec::new();
-        for file in model.files {
-            let Some(sha256) = file.sha256 else {
-                bail!("{} has no hash", file.path.display());
-            };
-            files.push(ModelFile {
-                path: file.path,
-                sha256,
-            });
-        }
+        let files = plan::files(&model)?;
         Ok(RunRequest {
             model: model.name,
             revision: model.resolved,

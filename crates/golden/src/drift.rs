@@ -36,10 +36,15 @@ impl Spread {
             return;
         }
         let apart = (actual - expected).abs();
+        // What is no number is as far off as anything can be.
+        let apart = if apart.is_nan() { f64::INFINITY } else { apart };
         let size = actual.abs().max(expected.abs());
         // 0 and -0 are apart by bits only.
-        let relative = if apart == 0.0 { 0.0 } else { apart / size };
-        let drift = apart / expected.abs().max(1.0);
+        let (relative, drift) = match apart {
+            0.0 => (0.0, 0.0),
+            f64::INFINITY => (apart, apart),
+            _ => (apart / size, apart / expected.abs().max(1.0)),
+        };
         self.absolute = self.absolute.max(apart);
         self.relative = self.relative.max(relative);
         if drift > self.drift || self.worst.is_empty() {

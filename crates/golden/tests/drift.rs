@@ -9,35 +9,16 @@ use assay_golden::{
     Drift, Outcome, RecordDrift, Spread, bound_from, bounds, drift_of_summary, least,
     update_summary,
 };
-use assay_record::{
-    ExperimentSpec, Format, Measure, ModelFacts, ModelRow, Number, Record, RecordKey, Sample,
-    Summary, Tolerance,
-};
+use assay_record::{Measure, Record, Sample, Summary, Tolerance};
+
+mod fixture;
+use fixture::number;
 
 const CLASSES: [Tolerance; 3] = [
     Tolerance::Exact,
     Tolerance::Rounding,
     Tolerance::Statistical,
 ];
-
-fn facts() -> ModelFacts {
-    ModelFacts {
-        model_type: "llama".to_owned(),
-        n_layers: 3,
-        n_heads: 4,
-        n_kv_heads: 4,
-        d_model: 32,
-        d_head: 8,
-        d_mlp: 64,
-        vocab: 512,
-        rho: 0.5,
-        block: "sequential".to_owned(),
-        norm: "RMSNorm, pre".to_owned(),
-        position: "rotary".to_owned(),
-        parameters: 1,
-        stored: "f32".to_owned(),
-    }
-}
 
 fn sample(unit: &str) -> Sample {
     Sample {
@@ -56,27 +37,9 @@ fn sample(unit: &str) -> Sample {
 }
 
 fn record(device_class: &str) -> Record {
-    let text = |s: &str| s.to_owned();
-    Record {
-        key: RecordKey {
-            experiment: text("made-up"),
-            spec_version: 1,
-            spec_sha256: text("s"),
-            fingerprint: text("f"),
-            model: text("m"),
-            revision: text("local"),
-            weights_sha256: text("w"),
-            tokenizer_sha256: text("t"),
-            prompts_sha256: text("p"),
-            dtype: text("f32"),
-            device_class: text(device_class),
-            setting: text("default"),
-            switches: BTreeMap::new(),
-        },
-        family: text("f"),
-        facts: facts(),
-        samples: vec![sample("a"), sample("b")],
-    }
+    let mut record = fixture::record(vec![sample("a"), sample("b")]);
+    record.key.device_class = device_class.to_owned();
+    record
 }
 
 fn compared(expected: &Record, actual: &Record) -> RecordDrift {
@@ -106,7 +69,7 @@ fn one_bit_off_is_found_and_named() {
     let drift = compared(&record("cpu-a"), &actual);
     let gain = &drift.kinds["gain"];
     assert_eq!((gain.values, gain.equal), (6, 5));
-    assert_eq!(gain.worst, "m b gain.by-layer[1]");
+    assert_eq!(gain.worst, "tiny b gain.by-layer[1]");
     assert_eq!(gain.absolute, off - 2.0);
     assert_eq!(gain.drift, (off - 2.0) / 2.0);
     assert_eq!(gain.relative, (off - 2.0) / off);
@@ -126,6 +89,19 @@ fn zeros_of_two_signs_are_not_equal_to_the_bit() {
     assert_eq!((spread.relative, spread.worst.as_str()), (1.0, "small"));
 }
 
+/// No number is near to what is none.
+#[test]
+fn what_is_no_number_is_infinitely_far() {
+    for (expected, actual) in [(1.0, f64::NAN), (f64::NAN, 1.0), (1.0, f64::INFINITY)] {
+        let mut spread = Spread::default();
+        spread.add(expected, actual, || "it".to_owned());
+        spread.add(1.0, 1.5, || "another".to_owned());
+        let sizes = [spread.absolute, spread.relative, spread.drift];
+        assert_eq!(sizes, [f64::INFINITY; 3], "{expected} {actual}");
+        assert_eq!((spread.equal, spread.worst.as_str()), (0, "it"));
+    }
+}
+
 #[test]
 fn what_one_side_lacks_is_named() {
     let mut actual = record("cpu-b");
@@ -137,12 +113,12 @@ fn what_one_side_lacks_is_named() {
     actual.samples[1].token_ids.push(3);
     let drift = compared(&record("cpu-a"), &actual);
     let expected = [
-        "m a: only in the reference",
-        "m c: not in the reference",
-        "m b: other tokens",
-        "m b kl: only in the reference",
-        "m b new: not in the reference",
-        "m b gain.by-layer: another number of values",
+        "tiny a: only in the reference",
+        "tiny c: not in the reference",
+        "tiny b: other tokens",
+        "tiny b kl: only in the reference",
+        "tiny b new: not in the reference",
+        "tiny b gain.by-layer: another number of values",
     ];
     assert_eq!(drift.unmatched, expected);
     // What both have is compared all the same.
@@ -157,54 +133,19 @@ fn records_of_other_inputs_are_not_compared() {
     actual.key.weights_sha256 = "x".to_owned();
     actual.key.prompts_sha256 = "x".to_owned();
     let drift = compared(&record("cpu-a"), &actual);
-    let expected = ["m: the records are of another weights, prompt set"];
+    let expected = ["tiny: the records are of another weights, prompt set"];
     assert_eq!((drift.records, drift.all().values), (0, 0));
     assert_eq!(drift.unmatched, expected);
 }
 
-/// A summary of two models with a number of each size.
+/// A number of each size for one model, one number for the other.
 fn summary() -> Summary {
-    let spec = r#"
-        version = 1
-        title = "t"
-        hypothesis = "h"
-        predicts = "p"
-        falsified-by = "f"
-        unit = "model"
-        dtype = "f32"
-        sites = []
-        prompts = ["prompts.jsonl"]
-        seed = 1
-        alpha = 0.05
-        models = []
-        claims = []
-    "#;
-    let spec = ExperimentSpec::parse(spec, Path::new("experiment.toml")).unwrap();
-    let mut summary = Summary::new("made-up", spec);
-    summary.models = ["a", "b"]
-        .map(|name| ModelRow {
-            model: name.to_owned(),
-            revision: "local".to_owned(),
-            record: format!("record-{name}"),
-            facts: facts(),
-        })
-        .to_vec();
-    for (id, value, record) in [
-        ("a.small", 0.5, "record-a"),
-        ("a.large", 8.0, "record-a"),
-        ("b.small", 0.25, "record-b"),
-    ] {
-        let number = Number {
-            value,
-            what: "a made-up number".to_owned(),
-            format: Format::Fixed(2),
-            tolerance: Tolerance::Rounding,
-            records: vec![record.to_owned()],
-            source: None,
-        };
-        summary.number(id, number).unwrap();
-    }
-    summary
+    let rounding = |value, record| number(value, Tolerance::Rounding, &[record]);
+    fixture::summary([
+        ("a.small", rounding(0.5, "record-a")),
+        ("a.large", rounding(8.0, "record-a")),
+        ("b.small", rounding(0.25, "record-b")),
+    ])
 }
 
 #[test]

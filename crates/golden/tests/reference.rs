@@ -5,56 +5,24 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use assay_golden::{Finding, Reference, bounds, compare_record};
-use assay_record::{Measure, ModelFacts, Record, RecordKey, Sample, Tolerance};
+use assay_record::{Measure, Record, Sample, Tolerance};
+
+mod fixture;
 
 fn record() -> Record {
     let measures = [
         ("gain", Measure::Scalar(2.0)),
         ("gain.by-layer", Measure::Series(vec![1.0, 0.0, -3.0])),
     ];
-    Record {
-        key: RecordKey {
-            experiment: "made-up".to_owned(),
-            spec_version: 1,
-            spec_sha256: String::new(),
-            fingerprint: String::new(),
-            model: "tiny".to_owned(),
-            revision: "local".to_owned(),
-            weights_sha256: "ab".repeat(32),
-            tokenizer_sha256: String::new(),
-            prompts_sha256: String::new(),
-            dtype: "f32".to_owned(),
-            device_class: "cpu".to_owned(),
-            setting: "default".to_owned(),
-            switches: BTreeMap::new(),
-        },
-        family: "tiny".to_owned(),
-        facts: ModelFacts {
-            model_type: "llama".to_owned(),
-            n_layers: 3,
-            n_heads: 4,
-            n_kv_heads: 4,
-            d_model: 32,
-            d_head: 8,
-            d_mlp: 64,
-            vocab: 512,
-            rho: 0.5,
-            block: "sequential".to_owned(),
-            norm: "RMSNorm, pre".to_owned(),
-            position: "rotary".to_owned(),
-            parameters: 1,
-            stored: "f32".to_owned(),
-        },
-        samples: vec![Sample {
-            unit: "p1".to_owned(),
-            cluster: "plain".to_owned(),
-            text: "one".to_owned(),
-            token_ids: vec![5, 6, 7],
-            special_tokens: 0,
-            tags: Default::default(),
-            measures: measures.map(|(n, m)| (n.to_owned(), m)).into(),
-        }],
-    }
+    fixture::record(vec![Sample {
+        unit: "p1".to_owned(),
+        cluster: "plain".to_owned(),
+        text: "one".to_owned(),
+        token_ids: vec![5, 6, 7],
+        special_tokens: 0,
+        tags: Default::default(),
+        measures: measures.map(|(n, m)| (n.to_owned(), m)).into(),
+    }])
 }
 
 /// The values of `record()`, as a generator would have written them.

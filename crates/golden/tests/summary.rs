@@ -5,60 +5,10 @@
 use std::path::{Path, PathBuf};
 
 use assay_golden::{Computed, Finding, bounds, compare_summary, update_summary};
-use assay_record::{
-    ClaimVerdict, ExperimentSpec, Format, ModelFacts, ModelRow, Number, Summary, Tolerance, Verdict,
-};
+use assay_record::{ClaimVerdict, Summary, Tolerance, Verdict};
 
-const SPEC: &str = r#"
-version = 1
-title = "t"
-hypothesis = "h"
-predicts = "p"
-falsified-by = "f"
-unit = "model"
-dtype = "f32"
-sites = []
-prompts = ["prompts.jsonl"]
-seed = 1
-alpha = 0.05
-models = []
-claims = []
-"#;
-
-fn model(name: &str, record: &str) -> ModelRow {
-    ModelRow {
-        model: name.to_owned(),
-        revision: "local".to_owned(),
-        record: record.to_owned(),
-        facts: ModelFacts {
-            model_type: "llama".to_owned(),
-            n_layers: 3,
-            n_heads: 4,
-            n_kv_heads: 4,
-            d_model: 32,
-            d_head: 8,
-            d_mlp: 64,
-            vocab: 512,
-            rho: 0.5,
-            block: "sequential".to_owned(),
-            norm: "RMSNorm, pre".to_owned(),
-            position: "rotary".to_owned(),
-            parameters: 1,
-            stored: "f32".to_owned(),
-        },
-    }
-}
-
-fn number(value: f64, tolerance: Tolerance, records: &[&str]) -> Number {
-    Number {
-        value,
-        what: "a made-up number".to_owned(),
-        format: Format::Fixed(2),
-        tolerance,
-        records: records.iter().map(|r| (*r).to_owned()).collect(),
-        source: None,
-    }
-}
+mod fixture;
+use fixture::number;
 
 fn verdict(data: &str, audited: Verdict) -> ClaimVerdict {
     ClaimVerdict {
@@ -74,10 +24,7 @@ fn verdict(data: &str, audited: Verdict) -> ClaimVerdict {
 
 /// Two models, and numbers of every class and scope.
 fn summary() -> Summary {
-    let spec = ExperimentSpec::parse(SPEC, Path::new("experiment.toml")).unwrap();
-    let mut summary = Summary::new("made-up", spec);
-    summary.models = vec![model("a", "record-a"), model("b", "record-b")];
-    let numbers = [
+    let mut summary = fixture::summary([
         ("a.count", number(25.0, Tolerance::Exact, &["record-a"])),
         ("a.gain", number(-1.5, Tolerance::Rounding, &["record-a"])),
         ("a.p", number(0.25, Tolerance::Statistical, &["record-a"])),
@@ -87,10 +34,7 @@ fn summary() -> Summary {
             number(0.0, Tolerance::Rounding, &["record-a", "record-b"]),
         ),
         ("published.r", number(-0.8116, Tolerance::Rounding, &[])),
-    ];
-    for (id, number) in numbers {
-        summary.number(id, number).unwrap();
-    }
+    ]);
     summary.verdicts = vec![
         verdict("a, 25 prompts", Verdict::Supported),
         verdict("published: eight models", Verdict::Inconclusive),

@@ -1,9 +1,9 @@
 //! Claims: who is at work on what, on a folder that several processes and
 //! machines share.
 //!
-//! A claim is a file that is made by a hard link, which succeeds for one maker
-//! only, also on shared file systems that know no locks. Its holder counts in
-//! it, a beat a second. Who finds a claim watches it by its own clock: if the
+//! A claim is a file that gets its name by a call that fails if somebody has it
+//! (a rename that replaces nothing, or a hard link), also on shared file systems
+//! that know no locks. Its holder counts in it, a beat a second. Who finds a claim watches it by its own clock: if the
 //! count stands still for as long as its patience lasts, or the holder is a
 //! process of this machine that is gone, the claim is taken over. No clock of
 //! another machine is asked, so clocks may jump.
@@ -56,7 +56,7 @@ impl Holder {
         let numbering = std::fs::read_link("/proc/self/ns/pid").unwrap_or_default();
         let pid = std::process::id();
         Self {
-            host: read("/proc/sys/kernel/hostname").trim().to_owned(),
+            host: hostname(),
             realm: format!(
                 "{} {}",
                 read("/proc/sys/kernel/random/boot_id").trim(),
@@ -74,6 +74,13 @@ impl Holder {
             && self.realm == Self::this().realm
             && started(self.pid).as_ref() != Some(&self.started)
     }
+}
+
+/// Name of this machine; empty where the system does not say.
+#[must_use]
+pub fn hostname() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    name.trim().to_owned()
 }
 
 /// When a living process started, in the kernel's ticks. A dead one that

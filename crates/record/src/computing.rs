@@ -63,7 +63,7 @@ impl TryFrom<String> for ComputeDevice {
 }
 
 /// The type that a model computes in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ComputeType {
     /// 32 bits.

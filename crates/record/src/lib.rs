@@ -21,7 +21,7 @@ mod summary;
 pub mod wire;
 
 pub use canonical::{canonical_json, sha256_hex};
-pub use claim::{Attempt, Claim as UnitClaim, Holder, PATIENCE};
+pub use claim::{Attempt, Claim as UnitClaim, Holder, PATIENCE, hostname};
 pub use claims::{ClaimEntry, ClaimsFile, ExperimentClaims};
 pub use computing::{ComputeDevice, ComputeType};
 pub use error::RecordError;

@@ -157,7 +157,7 @@ pub struct PromptSet {
 }
 
 /// How a file holds its prompts.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum PromptFormat {
     /// JSON lines, each a whole [`Prompt`].

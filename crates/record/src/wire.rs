@@ -98,7 +98,7 @@ pub struct Work {
 }
 
 /// Prompts that a user brings.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct OwnPrompts {
     /// The files, in order. One that ends in .txt holds one text a line.
@@ -243,10 +243,7 @@ pub enum Event {
         survey: Result<Survey, String>,
     },
     /// Somebody else is at work on the unit.
-    Held {
-        /// Who.
-        by: String,
-    },
+    Held,
     /// The worker lives.
     Alive,
     /// Something that the user should know and that does not stop the work.

@@ -6,7 +6,7 @@ use assay_checkpoint::{Checkpoint, hash_file};
 use assay_decoder::Decoder;
 use assay_experiment::Session;
 use assay_record::wire::{Event, RunRequest};
-use assay_record::{Attempt, Made, ModelFacts, Record, RecordKey, Store, UnitClaim};
+use assay_record::{Attempt, Made, ModelFacts, Record, RecordKey, Store, UnitClaim, hostname};
 use assay_trace::Recording;
 
 use crate::experiments::{self, Declared};
@@ -30,11 +30,7 @@ pub(crate) fn run(text: &str, wait: bool, patience: Duration) -> anyhow::Result<
     } else {
         match store.claim(&unit)? {
             Attempt::Claimed(claim) => claim,
-            Attempt::Held(holder) => {
-                return emit(&Event::Held {
-                    by: holder.to_string(),
-                });
-            }
+            Attempt::Held(_) => return emit(&Event::Held),
         }
     };
     let recorded = Recording::is_in(&location(&request)?);
@@ -123,9 +119,7 @@ fn measure_in(
         // One that was given up for dead while it hung leaves the rest to
         // whoever took it over.
         if !claim.is_ours() {
-            return emit(&Event::Held {
-                by: "another process, which took it over".to_owned(),
-            });
+            return emit(&Event::Held);
         }
         let started = Instant::now();
         let experiment = declared.experiment;
@@ -160,11 +154,6 @@ fn measure_in(
         })?;
     }
     Ok(())
-}
-
-fn hostname() -> String {
-    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    name.trim().to_owned()
 }
 
 fn refuse(declared: &Declared, error: &dyn std::error::Error) -> anyhow::Result<()> {

@@ -7,7 +7,7 @@ use anyhow::Context;
 use assay_record::wire::{
     Event, Hold, ModelFile, OwnPrompts, RunRequest, Survey, SurveyRequest, Work, in_one_line,
 };
-use assay_record::{ComputeDevice, RecordError, RecordKey, Store};
+use assay_record::{ComputeDevice, ComputeType, RecordError, RecordKey, Store};
 use assay_trace::Recording;
 use rayon::prelude::*;
 
@@ -54,13 +54,12 @@ pub(crate) fn survey(text: &str) -> anyhow::Result<()> {
 /// Experiments of several units, each read once.
 #[derive(Default)]
 struct Experiments {
-    by_name: HashMap<(String, Option<String>), Declared>,
+    by_name: HashMap<(String, Option<OwnPrompts>), Declared>,
 }
 
 impl Experiments {
-    fn id(name: &str, prompts: Option<&OwnPrompts>) -> (String, Option<String>) {
-        let prompts = prompts.map(|p| format!("{p:?}"));
-        (name.to_owned(), prompts)
+    fn id(name: &str, prompts: Option<&OwnPrompts>) -> (String, Option<OwnPrompts>) {
+        (name.to_owned(), prompts.cloned())
     }
 
     fn read(&mut self, name: &str, prompts: Option<&OwnPrompts>) -> anyhow::Result<()> {
@@ -107,9 +106,16 @@ struct Knowledge {
     described: Mutex<HashMap<Shape, Work>>,
 }
 
-/// What the work on a model follows from: hashes of its files but for the
-/// weights, and the experiments.
-type Shape = (Vec<String>, Vec<String>);
+/// What the work on a model follows from.
+#[derive(PartialEq, Eq, Hash)]
+struct Shape {
+    /// Hashes of its files but for the weights.
+    files: Vec<String>,
+    experiments: Vec<String>,
+    dtype: Option<ComputeType>,
+    /// Is it a recording? A folder of activations has the model's other files.
+    recorded: bool,
+}
 
 impl Knowledge {
     fn survey(&self, unit: &RunRequest) -> anyhow::Result<Survey> {
@@ -150,7 +156,7 @@ impl Knowledge {
         location: &Path,
         missing: &[&Declared],
     ) -> anyhow::Result<Work> {
-        let shape = shape(unit, missing);
+        let shape = shape(unit, missing, Recording::is_in(location));
         let known = || {
             self.described
                 .lock()
@@ -165,14 +171,19 @@ impl Knowledge {
     }
 }
 
-fn shape(unit: &RunRequest, missing: &[&Declared]) -> Shape {
+fn shape(unit: &RunRequest, missing: &[&Declared], recorded: bool) -> Shape {
     let beside = |file: &&ModelFile| {
         let kind = file.path.extension().and_then(|e| e.to_str());
         !matches!(kind, Some("safetensors" | "bin"))
     };
     let hashes = unit.files.iter().filter(beside);
     let names = missing.iter().map(|d| d.experiment.name().to_owned());
-    (hashes.map(|f| f.sha256.clone()).collect(), names.collect())
+    Shape {
+        files: hashes.map(|f| f.sha256.clone()).collect(),
+        experiments: names.collect(),
+        dtype: unit.hold.dtype,
+        recorded,
+    }
 }
 
 /// What the store has of a key.

@@ -9,7 +9,7 @@ use assay_golden::{
     Computed, Difference, Finding, Ran, RecordDrift, compare_record, compare_summary,
     drift_of_summary,
 };
-use assay_record::wire::{By, Event, Hold, ModelFile, RunRequest, SummariseRequest};
+use assay_record::wire::{By, Event, Hold, RunRequest, SummariseRequest};
 use assay_record::{Record, Store, Summary};
 
 use super::set::Unit;
@@ -17,7 +17,7 @@ use super::variations::Program;
 use crate::bars::Bar;
 use crate::manifest::Manifest;
 use crate::worker::Process;
-use crate::workspace;
+use crate::{plan, workspace};
 
 /// (experiment, model) -> record.
 pub(super) type Records = BTreeMap<(String, String), Record>;
@@ -121,16 +121,7 @@ fn request(unit: &Unit, store: &Path) -> anyhow::Result<String> {
         Ok(model) => model,
         Err(reason) => bail!("{} is not here: {reason}", unit.candidate.label),
     };
-    let mut files = Vec::new();
-    for file in &model.files {
-        let Some(sha256) = file.sha256.clone() else {
-            bail!("{} has no hash", file.path.display());
-        };
-        files.push(ModelFile {
-            path: file.path.clone(),
-            sha256,
-        });
-    }
+    let files = plan::files(model)?;
     Ok(serde_json::to_string(&RunRequest {
         model: model.name.clone(),
         revision: model.resolved.clone(),

@@ -1,7 +1,7 @@
 //! The ways in which the same models are run: numbers of threads, builds for
 //! other processors, emulated processors.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, bail};
@@ -201,16 +201,13 @@ fn emulator_version() -> Option<String> {
 
 /// Where the worker for a processor is built: compiler flags void every built
 /// library, so each has a folder of its own, which later calls find again.
-fn folder(cpu: &str) -> anyhow::Result<PathBuf> {
-    let metadata = workspace::metadata(&["--no-deps"])?;
-    let target = metadata.get("target_directory").and_then(|t| t.as_str());
-    let target = target.context("cargo metadata names no target folder")?;
-    Ok(Path::new(target).join("drift").join(cpu))
+fn folder(cpu: &str) -> PathBuf {
+    workspace::target().join("drift").join(cpu)
 }
 
 /// The worker, built for a processor.
 fn build(cpu: &str) -> anyhow::Result<PathBuf> {
-    let folder = folder(cpu)?;
+    let folder = folder(cpu);
     let worker = folder.join("debug").join("assay-worker");
     say!("building assay-worker for {cpu}");
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
@@ -237,9 +234,9 @@ fn build(cpu: &str) -> anyhow::Result<PathBuf> {
 }
 
 /// Is the worker for this variation still to be built from nothing?
-pub(super) fn is_unbuilt(variation: &Variation) -> anyhow::Result<bool> {
+pub(super) fn is_unbuilt(variation: &Variation) -> bool {
     match variation.how {
-        How::Build(cpu) => Ok(!folder(cpu)?.join("debug").join("assay-worker").exists()),
-        _ => Ok(false),
+        How::Build(cpu) => !folder(cpu).join("debug").join("assay-worker").exists(),
+        _ => false,
     }
 }

@@ -108,7 +108,7 @@ fn once(unit: &Unit, request: &str, how: How) -> anyhow::Result<Tried> {
             Event::Refused { experiment, reason } => {
                 outcome.ended.insert(experiment, End::NotRun(reason));
             }
-            Event::Held { .. } => held = true,
+            Event::Held => held = true,
             _ => {}
         }
         Ok(())

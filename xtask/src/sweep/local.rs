@@ -18,7 +18,7 @@ pub(crate) struct Workers {
     pub(crate) workers: usize,
     /// Seconds without a sign of life after which another's work is taken over,
     /// and a worker of one's own is ended and started again.
-    #[arg(long, value_name = "SECONDS", default_value_t = assay_record::PATIENCE.as_secs())]
+    #[arg(long, value_name = "SECONDS", default_value_t = assay_record::PATIENCE.as_secs(), value_parser = some_seconds)]
     pub(crate) patience: u64,
 }
 
@@ -26,6 +26,18 @@ fn at_least_one(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(0) | Err(_) => Err(format!("{text:?} is no number of workers: give 1 or more")),
         Ok(n) => Ok(n),
+    }
+}
+
+/// A worker says each second that it lives.
+const SHORTEST: u64 = 3;
+
+fn some_seconds(text: &str) -> Result<u64, String> {
+    match text.parse() {
+        Ok(seconds) if seconds >= SHORTEST => Ok(seconds),
+        _ => Err(format!(
+            "{text:?} is no patience: give {SHORTEST} seconds or more, since a worker says each second that it lives"
+        )),
     }
 }
 

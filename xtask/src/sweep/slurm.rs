@@ -326,9 +326,13 @@ impl Jobs<'_> {
     fn prepare(&self, submission: &Submission, worker: &Path) -> anyhow::Result<()> {
         let folder = &self.folder;
         let unwritable = |path: &Path| format!("failed to write {}", path.display());
+        // Of two that submit at once, one makes the folder.
+        let sweeps = folder.parent().unwrap_or(folder);
+        std::fs::create_dir_all(sweeps).with_context(|| unwritable(sweeps))?;
+        std::fs::create_dir(folder).with_context(|| unwritable(folder))?;
         for name in ["bin", "logs", "outcomes"] {
             let path = folder.join(name);
-            std::fs::create_dir_all(&path).with_context(|| unwritable(&path))?;
+            std::fs::create_dir(&path).with_context(|| unwritable(&path))?;
         }
         let bin = folder.join("bin");
         for program in [worker, std::env::current_exe()?.as_path()] {
@@ -371,7 +375,13 @@ impl Jobs<'_> {
         if self.holding.needs_gpu() {
             options.push("--gres=gpu:1".to_owned());
         }
+        options
+    }
+
+    /// The user's options after ours, so that they count, and the script.
+    fn and_script(&self, mut options: Vec<String>, script: &str) -> Vec<String> {
         options.extend(self.cluster.sbatch.iter().cloned());
+        options.push(self.folder.join(script).display().to_string());
         options
     }
 
@@ -391,8 +401,7 @@ impl Jobs<'_> {
             format!("--mem={mebibytes}M"),
             format!("--time={minutes}"),
         ]);
-        options.push(self.folder.join("task.sh").display().to_string());
-        options
+        self.and_script(options, "task.sh")
     }
 
     /// What the tasks of a class ask for. The array as a whole asks for the
@@ -417,8 +426,7 @@ impl Jobs<'_> {
         let (mebibytes, minutes) = REPORT;
         options.push(format!("--mem={mebibytes}M"));
         options.push(format!("--time={minutes}"));
-        options.push(self.folder.join("report.sh").display().to_string());
-        options
+        self.and_script(options, "report.sh")
     }
 
     /// What would be said to Slurm.
