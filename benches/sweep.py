@@ -29,8 +29,9 @@ STAGES = [
     ("looking into the store", "plan: looking"),
     ("computing", "to be computed, in about"),
     ("statistics", "statistics: experiments"),
+    ("comparison", "golden: reading records"),
     ("report", "report: "),
-    ("typesetting", "report: setting report.pdf"),
+    ("waiting for LaTeX", "report: setting report.pdf"),
 ]
 
 

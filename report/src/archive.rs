@@ -1,8 +1,9 @@
 //! results.zip: the same bytes for the same contents.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::io::{Cursor, Write};
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::PathBuf;
 
 use assay_record::{RecordError, RecordKey, Summary, canonical_json, sha256_hex};
 use serde::Serialize;
@@ -11,6 +12,7 @@ use zip::{CompressionMethod, DateTime, ZipWriter};
 
 use crate::error::ReportError;
 use crate::input::Records;
+use crate::staging::io;
 
 /// The id of the record under a key.
 pub(crate) fn record_id(key: &RecordKey) -> Result<String, ReportError> {
@@ -19,9 +21,10 @@ pub(crate) fn record_id(key: &RecordKey) -> Result<String, ReportError> {
 
 /// A value as the bytes of a JSON file.
 pub(crate) fn json<T: Serialize>(name: &str, value: &T) -> Result<Vec<u8>, ReportError> {
-    canonical_json(value)
-        .map(|text| format!("{text}\n").into_bytes())
-        .map_err(|e| malformed(name, &e.to_string()))
+    let text = canonical_json(value).map_err(|e| malformed(name, &e.to_string()))?;
+    let mut bytes = text.into_bytes();
+    bytes.push(b'\n');
+    Ok(bytes)
 }
 
 fn malformed(name: &str, reason: &str) -> ReportError {
@@ -34,19 +37,19 @@ fn malformed(name: &str, reason: &str) -> ReportError {
 
 /// What is packed under a name.
 pub(crate) enum Packed<'a> {
-    Bytes(&'a [u8]),
+    File(PathBuf),
     Summary(&'a Summary),
     /// Read when its turn comes.
     Record(&'a RecordKey),
 }
 
 impl Packed<'_> {
-    fn bytes(&self, name: &str, records: Records) -> Result<Cow<'_, [u8]>, ReportError> {
-        Ok(match self {
-            Self::Bytes(bytes) => Cow::Borrowed(*bytes),
-            Self::Summary(summary) => Cow::Owned(json(name, summary)?),
-            Self::Record(key) => Cow::Owned(json(name, &records(key)?)?),
-        })
+    fn bytes(&self, name: &str, records: Records) -> Result<Vec<u8>, ReportError> {
+        match self {
+            Self::File(path) => std::fs::read(path).map_err(io("read", path)),
+            Self::Summary(summary) => json(name, summary),
+            Self::Record(key) => json(name, &records(key)?),
+        }
     }
 }
 
@@ -55,14 +58,15 @@ impl Packed<'_> {
 pub(crate) fn pack(
     files: &BTreeMap<String, Packed>,
     records: Records,
+    to: File,
     tell: &mut dyn FnMut(&str, u64, u64),
-) -> Result<Vec<u8>, ReportError> {
+) -> Result<(), ReportError> {
     // 1980-01-01, the earliest time that the format knows.
     let options = SimpleFileOptions::default()
         .compression_method(CompressionMethod::Deflated)
         .last_modified_time(DateTime::default())
         .unix_permissions(0o644);
-    let mut zip = ZipWriter::new(Cursor::new(Vec::new()));
+    let mut zip = ZipWriter::new(BufWriter::new(to));
     let mut add = |name: &str, bytes: &[u8]| {
         let fault = |reason: String| ReportError::Archive {
             name: name.to_owned(),
@@ -80,10 +84,10 @@ pub(crate) fn pack(
         tell("packing results.zip", done, files.len() as u64);
     }
     add("manifest.json", &json("manifest.json", &hashes)?)?;
-    zip.finish()
-        .map(Cursor::into_inner)
-        .map_err(|e| ReportError::Archive {
-            name: "manifest.json".to_owned(),
-            reason: e.to_string(),
-        })
+    let ended = zip.finish().map_err(std::io::Error::from);
+    let flushed = ended.and_then(|mut file| file.flush());
+    flushed.map_err(|e| ReportError::Archive {
+        name: "manifest.json".to_owned(),
+        reason: e.to_string(),
+    })
 }

@@ -3,6 +3,7 @@
 //! counts of checks).
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use assay_record::{Format, ModelRow, Number, Summary, Tolerance};
 
@@ -48,23 +49,27 @@ pub(crate) fn golden_id(experiment: &str, model: &str, what: &str) -> String {
     format!("golden.{experiment}.{model}.{what}")
 }
 
-/// Numbers by id, with the record ids that they may name.
+/// Numbers by id.
 #[derive(Debug, Clone)]
 pub(crate) struct Book {
-    numbers: BTreeMap<String, Number>,
+    /// Those of the summaries stay there: thousands of models have many.
+    input: Arc<ReportInput>,
+    /// Those that the harness states.
+    stated: BTreeMap<String, Number>,
     /// LaTeX macro of each number.
     macros: BTreeMap<String, String>,
 }
 
 impl Book {
     /// Gathers and checks all numbers.
-    pub(crate) fn new(input: &ReportInput) -> Result<Self, ReportError> {
+    pub(crate) fn new(input: &Arc<ReportInput>) -> Result<Self, ReportError> {
         let mut records = BTreeSet::new();
         for key in &input.records {
             records.insert(record_id(key)?);
         }
         let mut book = Self {
-            numbers: BTreeMap::new(),
+            input: Arc::clone(input),
+            stated: BTreeMap::new(),
             macros: BTreeMap::new(),
         };
         for summary in &input.summaries {
@@ -76,7 +81,7 @@ impl Book {
                         record: record.clone(),
                     });
                 }
-                book.insert(id.clone(), number.clone())?;
+                check(id, number)?;
             }
             book.insert_declared(summary)?;
             book.insert_facts(summary)?;
@@ -87,7 +92,14 @@ impl Book {
                 book.insert(id, counted(count as f64, &format!("values {what}"), &[]))?;
             }
         }
-        book.macros = macro_names(book.numbers.keys());
+        let mut ids = BTreeSet::new();
+        let measured = input.summaries.iter().flat_map(|s| s.numbers.keys());
+        for id in measured.chain(book.stated.keys()) {
+            if !ids.insert(id) {
+                return Err(twice(id));
+            }
+        }
+        book.macros = macro_names(ids);
         Ok(book)
     }
 
@@ -143,34 +155,19 @@ impl Book {
     }
 
     fn insert(&mut self, id: String, number: Number) -> Result<(), ReportError> {
-        let in_range = match number.format {
-            Format::PValue => (0.0..=1.0).contains(&number.value),
-            Format::Integer => number.value.fract() == 0.0,
-            _ => number.value.is_finite(),
-        };
-        if !in_range {
-            return Err(ReportError::BadNumber {
-                id,
-                value: number.value,
-                expected: match number.format {
-                    Format::PValue => "a probability",
-                    Format::Integer => "a whole number",
-                    _ => "finite",
-                },
-            });
+        check(&id, &number)?;
+        if self.stated.contains_key(&id) {
+            return Err(twice(&id));
         }
-        if self.numbers.insert(id.clone(), number).is_some() {
-            return Err(ReportError::Duplicate {
-                kind: "number",
-                name: id,
-            });
-        }
+        self.stated.insert(id, number);
         Ok(())
     }
 
     /// The number under `id`.
     pub(crate) fn get(&self, id: &str) -> Option<&Number> {
-        self.numbers.get(id)
+        let mut summaries = self.input.summaries.iter();
+        let measured = || summaries.find_map(|s| s.numbers.get(id));
+        self.stated.get(id).or_else(measured)
     }
 
     /// The printed parts of the number under `id`.
@@ -185,7 +182,32 @@ impl Book {
 
     /// Ids and numbers in alphabetical order.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &Number)> {
-        self.numbers.iter().map(|(id, n)| (id.as_str(), n))
+        let ids = self.macros.keys();
+        ids.filter_map(|id| Some((id.as_str(), self.get(id)?)))
+    }
+}
+
+/// A number must be one that its format can print.
+fn check(id: &str, number: &Number) -> Result<(), ReportError> {
+    let (in_range, expected) = match number.format {
+        Format::PValue => ((0.0..=1.0).contains(&number.value), "a probability"),
+        Format::Integer => (number.value.fract() == 0.0, "a whole number"),
+        _ => (number.value.is_finite(), "finite"),
+    };
+    if in_range {
+        return Ok(());
+    }
+    Err(ReportError::BadNumber {
+        id: id.to_owned(),
+        value: number.value,
+        expected,
+    })
+}
+
+fn twice(id: &str) -> ReportError {
+    ReportError::Duplicate {
+        kind: "number",
+        name: id.to_owned(),
     }
 }
 

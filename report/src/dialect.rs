@@ -22,6 +22,15 @@ pub(crate) enum Dialect {
 }
 
 impl Dialect {
+    /// Rows of a table that are shown: on paper about four pages, since nobody
+    /// leafs through thousands of models.
+    pub(crate) fn rows(self) -> usize {
+        match self {
+            Dialect::Markdown | Dialect::Html => usize::MAX,
+            Dialect::Latex => 200,
+        }
+    }
+
     /// Words of any origin, made harmless. Line breaks become spaces.
     pub(crate) fn words(self, text: &str) -> String {
         match self {

@@ -20,19 +20,22 @@ mod render;
 mod samples;
 mod sections;
 mod shown;
+mod staging;
 mod story;
 mod tables;
 mod text;
 mod view;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::panic::resume_unwind;
 use std::path::Path;
 use std::sync::Arc;
 
-use assay_record::{Number, Summary, write_atomically};
+use assay_record::{Figure, Number, Summary};
 
 use crate::archive::Packed;
 use crate::book::Book;
+use crate::staging::{Staging, io};
 
 pub use error::ReportError;
 pub use input::{
@@ -56,17 +59,26 @@ pub use samples::{samples_csv, samples_parquet};
 ///
 /// `tell` is told (stage, done, total).
 pub fn write_report(
-    input: &ReportInput,
+    input: &Arc<ReportInput>,
     records: Records,
     out: &Path,
     tell: &mut dyn FnMut(&str, u64, u64),
 ) -> Result<Written, ReportError> {
-    let mut files = render_files(input, records, tell)?;
-    // Nobody knows how far LaTeX is.
-    tell("setting report.pdf", 0, 1);
-    let pdf = match pdf::typeset(&files)? {
+    check_names(&input.summaries)?;
+    let mut files = Staging::new(out)?;
+    write_texts(input, &mut files, tell)?;
+    // LaTeX takes seconds, in which the archive is packed.
+    let source = pdf::Source::copy(&files)?;
+    let pdf = std::thread::scope(|scope| {
+        let pdf = scope.spawn(|| source.typeset());
+        let packed = pack(input, records, &mut files, tell);
+        // Nobody knows how far LaTeX is.
+        tell("setting report.pdf", 0, 1);
+        packed.and(pdf.join().unwrap_or_else(|panic| resume_unwind(panic)))
+    })?;
+    let outcome = match pdf {
         Some(bytes) => {
-            files.insert("report.pdf".to_owned(), bytes);
+            files.write("report.pdf", &bytes)?;
             PdfOutcome::Written
         }
         None => {
@@ -74,15 +86,9 @@ pub fn write_report(
             PdfOutcome::NoLatexmk
         }
     };
-    let mut written = Vec::new();
-    for (name, bytes) in &files {
-        let path = out.join(name);
-        write_atomically(&path, bytes)?;
-        written.push(path);
-    }
     Ok(Written {
-        files: written,
-        pdf,
+        files: files.into_place()?,
+        pdf: outcome,
     })
 }
 
@@ -92,7 +98,7 @@ pub fn write_report(
 ///
 /// # Errors
 /// As [`write_report`], of the numbers.
-pub fn all_numbers(input: &ReportInput) -> Result<BTreeMap<String, Number>, ReportError> {
+pub fn all_numbers(input: &Arc<ReportInput>) -> Result<BTreeMap<String, Number>, ReportError> {
     let book = Book::new(input)?;
     Ok(book
         .iter()
@@ -100,66 +106,66 @@ pub fn all_numbers(input: &ReportInput) -> Result<BTreeMap<String, Number>, Repo
         .collect())
 }
 
-/// Every file but report.pdf, by name.
-fn render_files(
-    input: &ReportInput,
-    records: Records,
+/// Writes figures, tables and texts.
+fn write_texts(
+    input: &Arc<ReportInput>,
+    files: &mut Staging,
     tell: &mut dyn FnMut(&str, u64, u64),
-) -> Result<BTreeMap<String, Vec<u8>>, ReportError> {
-    check_names(&input.summaries)?;
+) -> Result<(), ReportError> {
     let book = Arc::new(Book::new(input)?);
-    let mut files = BTreeMap::new();
     let mut drawn = Vec::new();
     let figures: usize = input.summaries.iter().map(|s| s.figures.len()).sum();
     for summary in &input.summaries {
         for f in &summary.figures {
             let name = view::figure_name(summary, &f.id);
-            let figure = figure::draw(f, &book)?;
-            let pdf = figure::pdf(&f.id, &figure)?;
-            let svg = figure.svg.clone().into_bytes();
-            if files.insert(format!("figures/{name}.svg"), svg).is_some() {
-                return Err(ReportError::Duplicate {
-                    kind: "figure file",
-                    name,
-                });
-            }
-            files.insert(format!("figures/{name}.pdf"), pdf);
-            files.insert(format!("figures/{name}.csv"), figure::csv(f)?);
-            drawn.push(figure);
+            drawn.push(write_figure(f, &name, &book, files)?);
             tell("drawing figures", drawn.len() as u64, figures as u64);
         }
     }
     for summary in &input.summaries {
         for table in &summary.tables {
             let name = format!("tables/{}-{}.csv", summary.experiment, table.id);
-            files.insert(name, tables::csv(summary, table)?);
+            files.write(&name, &tables::csv(summary, table)?)?;
         }
     }
     let story = match story::figure(input) {
         Some(f) => {
-            let drawn = figure::draw(&f, &book)?;
-            files.insert(
-                "figures/story.svg".to_owned(),
-                drawn.svg.clone().into_bytes(),
-            );
-            files.insert("figures/story.pdf".to_owned(), figure::pdf(&f.id, &drawn)?);
-            files.insert("figures/story.csv".to_owned(), figure::csv(&f)?);
+            let drawn = write_figure(&f, "story", &book, files)?;
             Some((f, drawn))
         }
         None => None,
     };
     tell("writing tables and texts", 0, 1);
     let view = view::view(input, story, drawn, &book)?;
-    for (name, text) in render::render(&view, &book)? {
-        files.insert(name, text.into_bytes());
-    }
-    // Thousands of models fill much memory, and packing wants its own.
-    drop(view);
-    files.insert("macros.tex".to_owned(), latex::macros(&book).into_bytes());
-    drop(book);
-    files.insert("preamble.tex".to_owned(), render::PREAMBLE.into());
-    let mut packed: BTreeMap<String, Packed> = (files.iter())
-        .map(|(name, bytes)| (name.clone(), Packed::Bytes(bytes)))
+    render::render(&view, &book, files)?;
+    files.write("macros.tex", latex::macros(&book).as_bytes())?;
+    files.write("preamble.tex", render::PREAMBLE.as_bytes())
+}
+
+/// Draws a figure and writes it as SVG, PDF and CSV.
+fn write_figure(
+    figure: &Figure,
+    name: &str,
+    book: &Book,
+    files: &mut Staging,
+) -> Result<figure::Drawn, ReportError> {
+    let drawn = figure::draw(figure, book)?;
+    files.write(&format!("figures/{name}.svg"), drawn.svg.as_bytes())?;
+    let pdf = figure::pdf(&figure.id, &drawn)?;
+    files.write(&format!("figures/{name}.pdf"), &pdf)?;
+    files.write(&format!("figures/{name}.csv"), &figure::csv(figure)?)?;
+    Ok(drawn)
+}
+
+/// Packs results.zip: every file that is there, the summaries and the records.
+fn pack(
+    input: &ReportInput,
+    records: Records,
+    files: &mut Staging,
+    tell: &mut dyn FnMut(&str, u64, u64),
+) -> Result<(), ReportError> {
+    let mut packed: BTreeMap<String, Packed> = (files.names())
+        .map(|name| (name.to_owned(), Packed::File(files.path(name))))
         .collect();
     for summary in &input.summaries {
         let name = format!("summaries/{}.json", summary.experiment);
@@ -169,9 +175,7 @@ fn render_files(
         let name = format!("records/{}.json", archive::record_id(key)?);
         packed.insert(name, Packed::Record(key));
     }
-    let zip = archive::pack(&packed, records, tell)?;
-    files.insert("results.zip".to_owned(), zip);
-    Ok(files)
+    archive::pack(&packed, records, files.create("results.zip")?, tell)
 }
 
 /// Names that become file names or anchors: of few characters, and used once.
@@ -208,11 +212,7 @@ fn check_names(summaries: &[Summary]) -> Result<(), ReportError> {
 /// A report.pdf of an earlier run would pass for this one's.
 fn remove_stale(path: &Path) -> Result<(), ReportError> {
     match std::fs::remove_file(path) {
-        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(ReportError::Io {
-            action: "remove",
-            path: path.to_path_buf(),
-            source: e,
-        }),
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(io("remove", path)(e)),
         _ => Ok(()),
     }
 }

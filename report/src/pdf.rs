@@ -1,79 +1,82 @@
 //! report.pdf, where latexmk is installed.
 
-use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::path::Path;
 use std::process::Command;
 
+use tempfile::TempDir;
+
 use crate::error::ReportError;
+use crate::staging::{Staging, io};
 
 /// Seconds since 1970 that stand in the PDF instead of the time of the run:
 /// 2000-01-01, so that equal reports have equal bytes.
 const DATE: &str = "946684800";
 
-/// Sets report.tex in a folder of its own and returns the PDF, or `None`
-/// where there is no latexmk.
-///
-/// # Errors
-/// LaTeX stopped: its first complaint.
-pub(crate) fn typeset(files: &BTreeMap<String, Vec<u8>>) -> Result<Option<Vec<u8>>, ReportError> {
-    typeset_with("latexmk", files)
+/// report.tex with what it takes in, in a folder of its own.
+pub(crate) struct Source {
+    folder: TempDir,
 }
 
-fn typeset_with(
-    program: &str,
-    files: &BTreeMap<String, Vec<u8>>,
-) -> Result<Option<Vec<u8>>, ReportError> {
-    let io = |action: &'static str, path: &Path| {
-        let path = path.to_path_buf();
-        move |source| ReportError::Io {
-            action,
-            path,
-            source,
+impl Source {
+    /// Copies what LaTeX needs.
+    pub(crate) fn copy(files: &Staging) -> Result<Self, ReportError> {
+        let new = io("create a folder for", Path::new("report.tex"));
+        let folder = tempfile::tempdir().map_err(new)?;
+        let needed = files
+            .names()
+            .filter(|name| name.ends_with(".tex") || name.ends_with(".pdf"));
+        for name in needed {
+            let path = folder.path().join(name);
+            if let Some(parent) = path.parent() {
+                std::fs::create_dir_all(parent).map_err(io("create", parent))?;
+            }
+            std::fs::copy(files.path(name), &path).map_err(io("write", &path))?;
         }
-    };
-    let folder = tempfile::tempdir().map_err(io("create a folder for", Path::new("report.tex")))?;
-    let needed = files
-        .iter()
-        .filter(|(name, _)| name.ends_with(".tex") || name.ends_with(".pdf"));
-    for (name, bytes) in needed {
-        let path = folder.path().join(name);
-        if let Some(parent) = path.parent() {
-            std::fs::create_dir_all(parent).map_err(io("create", parent))?;
+        Ok(Self { folder })
+    }
+
+    /// The PDF, or `None` where there is no latexmk.
+    ///
+    /// # Errors
+    /// LaTeX stopped: its first complaint.
+    pub(crate) fn typeset(&self) -> Result<Option<Vec<u8>>, ReportError> {
+        self.typeset_with("latexmk")
+    }
+
+    fn typeset_with(&self, program: &str) -> Result<Option<Vec<u8>>, ReportError> {
+        // -norc: a user's own settings must not change the result.
+        let output = Command::new(program)
+            .args([
+                "-norc",
+                "-pdf",
+                "-interaction=nonstopmode",
+                "-halt-on-error",
+            ])
+            .args(["-no-shell-escape", "report.tex"])
+            .current_dir(self.folder.path())
+            .env("SOURCE_DATE_EPOCH", DATE)
+            .env("FORCE_SOURCE_DATE", "1")
+            // TeX's own guard behind our escaping: it starts no program, and
+            // reads and writes by name nothing outside this folder.
+            .env("shell_escape", "f")
+            .env("openin_any", "p")
+            .env("openout_any", "p")
+            .output();
+        let output = match output {
+            Ok(output) => output,
+            Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
+            Err(e) => return Err(io("run", Path::new(program))(e)),
+        };
+        if output.status.success() {
+            let pdf = self.folder.path().join("report.pdf");
+            return std::fs::read(&pdf).map_err(io("read", &pdf)).map(Some);
         }
-        std::fs::write(&path, bytes).map_err(io("write", &path))?;
+        let log = std::fs::read(self.folder.path().join("report.log"));
+        Err(ReportError::Latex {
+            line: complaint(&String::from_utf8_lossy(&log.unwrap_or(output.stdout))),
+        })
     }
-    // -norc: a user's own settings must not change the result.
-    let output = Command::new(program)
-        .args([
-            "-norc",
-            "-pdf",
-            "-interaction=nonstopmode",
-            "-halt-on-error",
-        ])
-        .args(["-no-shell-escape", "report.tex"])
-        .current_dir(folder.path())
-        .env("SOURCE_DATE_EPOCH", DATE)
-        .env("FORCE_SOURCE_DATE", "1")
-        // TeX's own guard behind our escaping: it starts no program, and reads
-        // and writes by name nothing outside this folder.
-        .env("shell_escape", "f")
-        .env("openin_any", "p")
-        .env("openout_any", "p")
-        .output();
-    let output = match output {
-        Ok(output) => output,
-        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
-        Err(e) => return Err(io("run", Path::new(program))(e)),
-    };
-    let pdf = folder.path().join("report.pdf");
-    if output.status.success() {
-        return std::fs::read(&pdf).map_err(io("read", &pdf)).map(Some);
-    }
-    let log = std::fs::read(folder.path().join("report.log")).unwrap_or(output.stdout);
-    Err(ReportError::Latex {
-        line: complaint(&String::from_utf8_lossy(&log)),
-    })
 }
 
 /// The first line of a log that starts with an exclamation mark, with the place
@@ -94,9 +97,13 @@ fn complaint(log: &str) -> String {
 mod tests {
     #![allow(clippy::unwrap_used)]
 
-    use std::collections::BTreeMap;
+    use super::{Source, complaint};
 
-    use super::{complaint, typeset_with};
+    fn source(tex: &str) -> Source {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("report.tex"), tex).unwrap();
+        Source { folder }
+    }
 
     #[test]
     fn the_first_complaint_is_quoted() {
@@ -107,9 +114,8 @@ mod tests {
 
     #[test]
     fn what_latex_says_reaches_the_user() {
-        let tex = br"\documentclass{article}\begin{document}\nosuchcommand\end{document}";
-        let files = BTreeMap::from([("report.tex".to_owned(), tex.to_vec())]);
-        match typeset_with("latexmk", &files) {
+        let tex = r"\documentclass{article}\begin{document}\nosuchcommand\end{document}";
+        match source(tex).typeset() {
             Ok(None) => println!("latexmk is not installed: its complaint was not provoked"),
             other => assert_eq!(
                 other.unwrap_err().to_string(),
@@ -124,8 +130,7 @@ mod tests {
     fn check_refused(does: &str) {
         let tex =
             format!("\\documentclass{{article}}\\begin{{document}}{does} text\\end{{document}}");
-        let files = BTreeMap::from([("report.tex".to_owned(), tex.into_bytes())]);
-        match typeset_with("latexmk", &files) {
+        match source(&tex).typeset() {
             Ok(None) => println!("latexmk is not installed: it was asked to do no harm"),
             Ok(Some(_)) => panic!("LaTeX did it: {does}"),
             Err(_) => (),
@@ -149,14 +154,13 @@ mod tests {
             "\\documentclass{{article}}\\begin{{document}}\\immediate\\write18{{touch {}}} text\\end{{document}}",
             made.display()
         );
-        let files = BTreeMap::from([("report.tex".to_owned(), tex.into_bytes())]);
-        typeset_with("latexmk", &files).unwrap();
+        source(&tex).typeset().unwrap();
         assert!(!written.exists() && !made.exists());
     }
 
     #[test]
     fn without_the_program_there_is_no_pdf() {
-        let none = typeset_with("a-program-that-is-not-installed", &BTreeMap::new());
+        let none = source("").typeset_with("a-program-that-is-not-installed");
         assert_eq!(none.unwrap(), None);
     }
 }

@@ -11,41 +11,33 @@ use crate::book::Book;
 use crate::dialect::Dialect;
 use crate::error::ReportError;
 use crate::figure::dark_rules;
+use crate::staging::Staging;
 use crate::text::rich;
 use crate::view::View;
 
-/// A report's files by dialect: name of the template and of the output, and
-/// the template with the parts it includes.
+/// A language's templates, by name: of a table, and of the page that takes
+/// tables in, which has the output's name.
 struct Source {
-    file: &'static str,
     dialect: Dialect,
-    templates: [(&'static str, &'static str); 2],
+    table: (&'static str, &'static str),
+    page: (&'static str, &'static str),
 }
 
 const SOURCES: [Source; 3] = [
     Source {
-        file: "report.md",
         dialect: Dialect::Markdown,
-        templates: [
-            ("table.md", include_str!("../templates/table.md")),
-            ("report.md", include_str!("../templates/report.md")),
-        ],
+        table: ("table.md", include_str!("../templates/table.md")),
+        page: ("report.md", include_str!("../templates/report.md")),
     },
     Source {
-        file: "report.html",
         dialect: Dialect::Html,
-        templates: [
-            ("table.html", include_str!("../templates/table.html")),
-            ("report.html", include_str!("../templates/report.html")),
-        ],
+        table: ("table.html", include_str!("../templates/table.html")),
+        page: ("report.html", include_str!("../templates/report.html")),
     },
     Source {
-        file: "report.tex",
         dialect: Dialect::Latex,
-        templates: [
-            ("table.tex", include_str!("../templates/table.tex")),
-            ("report.tex", include_str!("../templates/report.tex")),
-        ],
+        table: ("table.tex", include_str!("../templates/table.tex")),
+        page: ("report.tex", include_str!("../templates/report.tex")),
     },
 ];
 
@@ -63,16 +55,35 @@ const SCRIPT: &str = concat!(
     include_str!("../templates/report.js"),
 );
 
-/// report.md, report.html and report.tex with the tables that it takes in, as
-/// (name, text).
-pub(crate) fn render(view: &View, book: &Arc<Book>) -> Result<Vec<(String, String)>, ReportError> {
-    let mut files = Vec::new();
+/// Writes report.md, report.html, and report.tex with the tables that it takes
+/// in.
+pub(crate) fn render(
+    view: &View,
+    book: &Arc<Book>,
+    files: &mut Staging,
+) -> Result<(), ReportError> {
+    let mut write = |name: &str, text: &str| {
+        no_placeholder_left(name, text, book)?;
+        files.write(name, text.as_bytes())
+    };
     for source in &SOURCES {
         let fault = |e: tera::Error| ReportError::Template {
-            template: source.file,
+            template: source.page.0,
             reason: chain(&e),
         };
-        let tera = engine(source, book).map_err(fault)?;
+        let mut tera = engine(source, book).map_err(fault)?;
+        let mut tables = BTreeMap::new();
+        for table in view.tables() {
+            let one = BTreeMap::from([("table", table.of_rows(source.dialect.rows()))]);
+            let context = Context::from_serialize(&one).map_err(fault)?;
+            let text = tera.render(source.table.0, &context).map_err(fault)?;
+            if source.dialect == Dialect::Latex {
+                write(&format!("tables/{}.tex", table.id()), &text)?;
+            }
+            tables.insert(table.id().to_owned(), text);
+        }
+        tera.register_filter("table", TableFilter(tables));
+        tera.add_raw_templates([source.page]).map_err(fault)?;
         let page = Page {
             report: view,
             style: format!(
@@ -82,21 +93,10 @@ pub(crate) fn render(view: &View, book: &Arc<Book>) -> Result<Vec<(String, Strin
             script: SCRIPT,
         };
         let context = Context::from_serialize(&page).map_err(fault)?;
-        let text = tera.render(source.file, &context).map_err(fault)?;
-        files.push((source.file.to_owned(), text));
-        if source.dialect == Dialect::Latex {
-            for table in view.tables() {
-                let one = BTreeMap::from([("table", table)]);
-                let context = Context::from_serialize(&one).map_err(fault)?;
-                let text = tera.render("table.tex", &context).map_err(fault)?;
-                files.push((format!("tables/{}.tex", table.id()), text));
-            }
-        }
+        let text = tera.render(source.page.0, &context).map_err(fault)?;
+        write(source.page.0, &text)?;
     }
-    for (name, text) in &files {
-        no_placeholder_left(name, text, book)?;
-    }
-    Ok(files)
+    Ok(())
 }
 
 #[derive(Serialize)]
@@ -135,7 +135,7 @@ fn engine(source: &Source, book: &Arc<Book>) -> Result<Tera, tera::Error> {
         },
     );
     tera.register_filter("code", CodeFilter(source.dialect));
-    tera.add_raw_templates(source.templates)?;
+    tera.add_raw_templates([source.table])?;
     Ok(tera)
 }
 
@@ -150,6 +150,20 @@ impl Filter<&str, tera::TeraResult<String>> for NumberFilter {
         self.dialect
             .number(id, &self.book)
             .ok_or_else(|| tera::Error::message(format!("there is no number {id}")))
+    }
+
+    fn is_safe(&self) -> bool {
+        true
+    }
+}
+
+/// `id | table`: the table's text.
+struct TableFilter(BTreeMap<String, String>);
+
+impl Filter<&str, tera::TeraResult<String>> for TableFilter {
+    fn call(&self, id: &str, _: Kwargs, _: &State) -> tera::TeraResult<String> {
+        let text = self.0.get(id).cloned();
+        text.ok_or_else(|| tera::Error::message(format!("there is no table {id}")))
     }
 
     fn is_safe(&self) -> bool {

@@ -37,8 +37,9 @@ pub(crate) enum Kind {
 pub(crate) struct CellView {
     kind: Kind,
     text: String,
-    /// The whole of what `text` is the start of; otherwise empty.
-    whole: String,
+    /// The whole of what `text` is the start of.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    whole: Option<String>,
 }
 
 impl CellView {
@@ -48,12 +49,12 @@ impl CellView {
             Kind::Hash | Kind::Record => Self {
                 kind,
                 text: short(&text).to_owned(),
-                whole: text,
+                whole: Some(text),
             },
             _ => Self {
                 kind,
                 text,
-                whole: String::new(),
+                whole: None,
             },
         }
     }
@@ -65,12 +66,20 @@ struct ColumnView {
     numeric: bool,
 }
 
-/// A table ready for the templates.
+/// A table of the report. A page takes it in as text by its id: the cells of
+/// thousands of models are many.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct TableView {
     /// Anchor, unique in the report.
     id: String,
     title: String,
+    #[serde(skip)]
+    body: Body,
+}
+
+/// What a table's own template sees of it beside its id and title.
+#[derive(Debug, Clone)]
+struct Body {
     /// May hold placeholders.
     caption: String,
     /// The command that makes it.
@@ -79,6 +88,20 @@ pub(crate) struct TableView {
     rows: Vec<Vec<CellView>>,
     /// How LaTeX sets it.
     latex: Layout,
+}
+
+/// A table ready for its template.
+#[derive(Debug, Serialize)]
+pub(crate) struct Whole<'a> {
+    id: &'a str,
+    title: &'a str,
+    caption: &'a str,
+    command: &'a str,
+    columns: &'a [ColumnView],
+    rows: &'a [Vec<CellView>],
+    /// How many rows more there are.
+    left_out: usize,
+    latex: &'a Layout,
 }
 
 /// What stands around the cells of a table.
@@ -193,12 +216,36 @@ impl TableView {
         Ok(Self {
             id: around.id.to_owned(),
             title: around.title.to_owned(),
-            caption: around.caption.to_owned(),
-            command: around.command.to_owned(),
+            body: Body {
+                caption: around.caption.to_owned(),
+                command: around.command.to_owned(),
+                columns,
+                rows,
+                latex: layout(&extents, sizes),
+            },
+        })
+    }
+
+    /// The table with no more rows than these.
+    pub(crate) fn of_rows(&self, most: usize) -> Whole<'_> {
+        let Body {
+            caption,
+            command,
             columns,
             rows,
-            latex: layout(&extents, sizes),
-        })
+            latex,
+        } = &self.body;
+        let shown = rows.len().min(most);
+        Whole {
+            id: &self.id,
+            title: &self.title,
+            caption,
+            command,
+            columns,
+            rows: rows.get(..shown).unwrap_or(rows),
+            left_out: rows.len() - shown,
+            latex,
+        }
     }
 }
 

@@ -7,6 +7,7 @@ mod fixture;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
+use std::sync::Arc;
 
 use assay_record::{Record, RecordKey};
 use assay_report::{ReportInput, samples_csv, write_report};
@@ -103,7 +104,7 @@ fn input() -> Input {
 
 fn written((input, records): &Input, to: &Path) -> BTreeMap<String, Vec<u8>> {
     let read = |key: &RecordKey| Ok(records.iter().find(|r| r.key == *key).unwrap().clone());
-    let written = write_report(input, &read, to, &mut |_, _, _| ()).unwrap();
+    let written = write_report(&Arc::new(input.clone()), &read, to, &mut |_, _, _| ()).unwrap();
     let files = written.files.iter().map(|path| {
         let name = path.strip_prefix(to).unwrap().to_str().unwrap().to_owned();
         (name, std::fs::read(path).unwrap())

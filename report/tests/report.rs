@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::Path;
 use std::process::Command;
+use std::sync::Arc;
 
 use assay_record::{Cell, Format, RecordError};
 use assay_report::{PdfOutcome, ReportError, ReportInput, write_report};
@@ -18,7 +19,13 @@ fn files(input: &ReportInput, keep: &str) -> BTreeMap<String, Vec<u8>> {
         Some(root) => Path::new(&root).join(keep),
         None => folder.path().to_path_buf(),
     };
-    let written = write_report(input, &fixture::read, &out, &mut |_, _, _| ()).unwrap();
+    let written = write_report(
+        &Arc::new(input.clone()),
+        &fixture::read,
+        &out,
+        &mut |_, _, _| (),
+    )
+    .unwrap();
     assert_eq!(written.pdf == PdfOutcome::Written, has("latexmk"));
     written
         .files
@@ -52,6 +59,31 @@ fn every_kind_of_content_reaches_markdown_and_latex() {
     let tex = name.replace(".csv", ".tex");
     insta::assert_snapshot!("table.tex", text(&files, &tex));
     insta::assert_snapshot!("story.tex", text(&files, "tables/story-table.tex"));
+}
+
+/// Nobody leafs through thousands of rows; a screen finds them.
+#[test]
+fn long_tables_are_cut_on_paper_only() {
+    let mut input = fixture::input();
+    let table = &mut input.summaries[0].tables[0];
+    let row = table.rows[0].clone();
+    table.rows.resize(250, row);
+    let table = &input.summaries[0].tables[0].id;
+    let name = format!("{}-{table}", input.summaries[0].experiment);
+    let files = files(&input, "long");
+    let tex = text(&files, &format!("tables/{name}.tex"));
+    let (_, body) = tex.split_once("\\endfoot").unwrap();
+    let rows = body.lines().filter(|l| l.contains("\\mbox{")).count();
+    assert_eq!(rows, 200);
+    assert!(tex.contains("\\num{50} rows more are in report.html"));
+    let html = text(&files, "report.html");
+    let (_, table) = html.split_once(&format!("id=\"{name}\"")).unwrap();
+    let (table, _) = table.split_once("</table>").unwrap();
+    assert_eq!(table.matches("<tr>").count(), 1 + 250);
+    let csv = text(&files, &format!("tables/{name}.csv"));
+    assert_eq!(csv.lines().count(), 1 + 250);
+    // Shorter ones are whole.
+    assert!(!text(&files, "tables/records.tex").contains("rows more"));
 }
 
 #[test]
@@ -121,7 +153,7 @@ fn no_number_is_typed_into_a_template() {
 fn figures_are_opaque_and_keep_their_words_in_pdf() {
     let folder = tempfile::tempdir().unwrap();
     let written = write_report(
-        &fixture::input(),
+        &Arc::new(fixture::input()),
         &fixture::read,
         folder.path(),
         &mut |_, _, _| (),
@@ -251,7 +283,13 @@ fn check_error(change: impl FnOnce(&mut ReportInput), expected: &str) -> ReportE
     let mut input = fixture::input();
     change(&mut input);
     let folder = tempfile::tempdir().unwrap();
-    let error = write_report(&input, &fixture::read, folder.path(), &mut |_, _, _| ()).unwrap_err();
+    let error = write_report(
+        &Arc::new(input),
+        &fixture::read,
+        folder.path(),
+        &mut |_, _, _| (),
+    )
+    .unwrap_err();
     assert_eq!(error.to_string(), expected);
     let left = std::fs::read_dir(folder.path()).unwrap().count();
     assert_eq!(left, 0, "nothing is written when something is wrong");

@@ -11,6 +11,7 @@ use assay_source::Source;
 
 use crate::bars::human_seconds;
 use crate::claims::Claims;
+use crate::golden::Found;
 use crate::manifest::Manifest;
 use crate::say::say;
 use crate::{Ending, Place, golden, reproduce, workspace};
@@ -65,9 +66,8 @@ fn facts(place: &Place) -> anyhow::Result<Facts> {
     let folder = place.folder();
     let manifest = Manifest::load(&folder)?;
     let store = Store::open(&folder)?;
-    let summaries = golden::summaries(place, &manifest)?;
     let claims = Claims::load()?;
-    let findings = golden::compare(place, &manifest)?;
+    let (Found { summaries, .. }, findings) = golden::compare(place, &manifest)?;
     let mut facts = Facts {
         commit: reproduce::commit(),
         claims: claims.all().len(),

@@ -3,11 +3,12 @@
 mod chain;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use anyhow::bail;
 use assay_record::wire::{DependsRequest, Event};
 use assay_record::{Measure, Number, Record, Sample, Store, Summary};
-use assay_report::all_numbers;
+use assay_report::{ReportInput, all_numbers};
 
 use crate::bars::{Bar, table};
 use crate::claims::{Claims, predicts};
@@ -36,7 +37,7 @@ pub(crate) struct Run {
     place: Place,
     store: Store,
     manifest: Manifest,
-    summaries: Vec<Summary>,
+    report: Arc<ReportInput>,
     /// Every number of the report.
     numbers: BTreeMap<String, Number>,
 }
@@ -45,18 +46,22 @@ pub(crate) fn explain(options: &Options) -> anyhow::Result<Ending> {
     let opened = options.place.open()?;
     let folder = opened.place.folder();
     let manifest = Manifest::load(&folder)?;
-    let findings = golden::compare(&opened.place, &manifest)?;
-    let input = report::input(&opened.place, &manifest, &findings)?;
+    let (found, findings) = golden::compare(&opened.place, &manifest)?;
+    let input = Arc::new(report::input(&manifest, (found, &findings))?);
     let run = Run {
         store: Store::open(&folder)?,
         numbers: all_numbers(&input)?,
-        summaries: input.summaries,
+        report: input,
         manifest,
         place: opened.place.clone(),
     };
     let id = options.id.trim_matches(|c| c == '{' || c == '}');
     if let Some(number) = run.numbers.get(id) {
-        let summary = run.summaries.iter().find(|s| s.numbers.contains_key(id));
+        let summary = run
+            .report
+            .summaries
+            .iter()
+            .find(|s| s.numbers.contains_key(id));
         chain::number(&run, summary, id, number)?;
         match summary {
             Some(summary) if options.samples => samples(&run, summary, id, number)?,
@@ -95,7 +100,7 @@ impl Run {
     }
 
     fn erratum(&self, id: &str) -> bool {
-        let mut all = self.summaries.iter().flat_map(|s| &s.errata);
+        let mut all = self.report.summaries.iter().flat_map(|s| &s.errata);
         let Some(erratum) = all.find(|e| e.id.eq_ignore_ascii_case(id)) else {
             return false;
         };
@@ -136,7 +141,7 @@ impl Run {
                 );
             }
         }
-        let verdicts = self.summaries.iter().flat_map(|s| &s.verdicts);
+        let verdicts = self.report.summaries.iter().flat_map(|s| &s.verdicts);
         let mut judged = false;
         for v in verdicts.filter(|v| v.claim == id) {
             judged = true;

@@ -1,11 +1,11 @@
 //! `golden`: the last run against what is expected of it.
 
-use std::collections::BTreeMap;
-
 use anyhow::{Context, bail};
 use assay_golden::{Computed, Finding, compare_record, compare_summary, update_summary};
-use assay_record::{Store, Summary, sha256_hex};
+use assay_record::{RecordKey, Store, Summary, sha256_hex};
+use rayon::prelude::*;
 
+use crate::bars::Bar;
 use crate::manifest::Manifest;
 use crate::say::say;
 use crate::{Ending, Place, workspace};
@@ -25,10 +25,9 @@ pub(crate) fn golden(options: &Options) -> anyhow::Result<Ending> {
     let place = &opened.place;
     let manifest = Manifest::load(&place.folder())?;
     if options.update {
-        let ways = read(place, &manifest)?.0;
-        if let Some(how) = ways.into_values().max()
-            && how != Computed::Cpu
-        {
+        let (records, _) = read(place, &manifest)?;
+        let how = records.iter().map(Computed::of).max();
+        if let Some(how) = how.filter(|how| *how != Computed::Cpu) {
             bail!("golden values are the CPU's in f32, and this run was computed{how}");
         }
         for summary in summaries(place, &manifest)? {
@@ -37,7 +36,7 @@ pub(crate) fn golden(options: &Options) -> anyhow::Result<Ending> {
             }
         }
     }
-    let findings = compare(place, &manifest)?;
+    let (_, findings) = compare(place, &manifest)?;
     print(&findings);
     Ok(ending(&findings))
 }
@@ -70,41 +69,65 @@ pub(crate) fn summaries(place: &Place, manifest: &Manifest) -> anyhow::Result<Ve
     Ok(summaries)
 }
 
-/// Compares summaries with golden numbers, and records with the values of
-/// independent implementations.
-pub(crate) fn compare(place: &Place, manifest: &Manifest) -> anyhow::Result<Vec<Finding>> {
-    let golden = workspace::golden();
-    let (ways, of_records) = read(place, manifest)?;
-    let mut findings = Vec::new();
-    for summary in summaries(place, manifest)? {
-        let how = ways.get(&summary.experiment).copied();
-        let how = how.unwrap_or(Computed::Cpu);
-        findings.extend(compare_summary(&summary, &golden, how)?);
-    }
-    findings.extend(of_records);
-    Ok(findings)
+/// What a run found.
+pub(crate) struct Found {
+    /// In the order of their experiments.
+    pub(crate) summaries: Vec<Summary>,
+    /// Keys of the records, in the order of the list.
+    pub(crate) records: Vec<RecordKey>,
 }
 
-/// Of the records: how those of each experiment were computed, of several ways
-/// the one that allows most; and what the values of independent implementations
+/// Compares summaries with golden numbers, and records with the values of
+/// independent implementations. Every record is read once, and not kept.
+pub(crate) fn compare(place: &Place, manifest: &Manifest) -> anyhow::Result<(Found, Vec<Finding>)> {
+    let golden = workspace::golden();
+    let (records, of_records) = read(place, manifest)?;
+    let summaries = summaries(place, manifest)?;
+    let mut findings = Vec::new();
+    for summary in &summaries {
+        let how = way(&records, &summary.experiment);
+        findings.extend(compare_summary(summary, &golden, how)?);
+    }
+    findings.extend(of_records);
+    Ok((Found { summaries, records }, findings))
+}
+
+/// How the records of an experiment were computed: of several ways the one that
+/// allows most.
+fn way(records: &[RecordKey], experiment: &str) -> Computed {
+    let own = records.iter().filter(|key| key.experiment == experiment);
+    own.map(Computed::of).max().unwrap_or(Computed::Cpu)
+}
+
+/// Records between two signs of progress: some tenths of a second.
+const AT_ONCE: usize = 500;
+
+/// The keys of the records, and what the values of independent implementations
 /// say of them.
-fn read(
-    place: &Place,
-    manifest: &Manifest,
-) -> anyhow::Result<(BTreeMap<String, Computed>, Vec<Finding>)> {
+fn read(place: &Place, manifest: &Manifest) -> anyhow::Result<(Vec<RecordKey>, Vec<Finding>)> {
     let golden = workspace::golden();
     let store = Store::open(&place.folder())?;
-    let mut ways = BTreeMap::new();
-    let mut findings = Vec::new();
-    for (experiment, outcomes) in &manifest.experiments {
-        for measured in &outcomes.measured {
-            let record = store.read(experiment, &measured.record)?;
-            let way = ways.entry(experiment.clone()).or_insert(Computed::Cpu);
-            *way = Computed::of(&record.key).max(*way);
-            findings.extend(compare_record(&record, &golden)?);
+    let all: Vec<(&String, &String)> = (manifest.experiments.iter())
+        .flat_map(|(name, o)| o.measured.iter().map(move |m| (name, &m.record)))
+        .collect();
+    let read = |(experiment, id): &(&String, &String)| {
+        let record = store.read(experiment, id)?;
+        let finding = compare_record(&record, &golden)?;
+        Ok((record.key, finding))
+    };
+    let mut bar = Bar::new("golden");
+    let (mut keys, mut findings) = (Vec::new(), Vec::new());
+    for some in all.chunks(AT_ONCE) {
+        if all.len() > AT_ONCE {
+            bar.steps("reading records", keys.len() as u64, all.len() as u64);
+        }
+        let some = some.par_iter().map(read);
+        for (key, finding) in some.collect::<anyhow::Result<Vec<_>>>()? {
+            keys.push(key);
+            findings.extend(finding);
         }
     }
-    Ok((ways, findings))
+    Ok((keys, findings))
 }
 
 pub(crate) fn ending(findings: &[Finding]) -> Ending {

@@ -2,6 +2,7 @@
 //! people.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use assay_golden::Finding;
 use assay_record::{RecordError, RecordKey, Store};
@@ -9,6 +10,7 @@ use assay_report::{GoldenLine, Outcome, OutcomeLine, PdfOutcome, ReportInput, wr
 
 use crate::bars::Bar;
 use crate::claims::Claims;
+use crate::golden::Found;
 use crate::manifest::Manifest;
 use crate::say::say;
 use crate::{Ending, Place, golden, reproduce, workspace};
@@ -27,8 +29,8 @@ pub(crate) fn report(options: &Options) -> anyhow::Result<Ending> {
     let opened = options.place.open()?;
     let place = &opened.place;
     let manifest = Manifest::load(&place.folder())?;
-    let findings = golden::compare(place, &manifest)?;
-    let out = write(place, options.out.as_deref(), &manifest, &findings)?;
+    let (found, findings) = golden::compare(place, &manifest)?;
+    let out = write(place, options.out.as_deref(), &manifest, (found, &findings))?;
     say!("report: {}", out.display());
     Ok(golden::ending(&findings))
 }
@@ -38,9 +40,9 @@ pub(crate) fn write(
     place: &Place,
     out: Option<&Path>,
     manifest: &Manifest,
-    findings: &[Finding],
+    compared: (Found, &[Finding]),
 ) -> anyhow::Result<PathBuf> {
-    let input = input(place, manifest, findings)?;
+    let input = Arc::new(input(manifest, compared)?);
     let out = out.map_or_else(|| workspace::root().join("out"), Path::to_path_buf);
     let store = Store::open(&place.folder())?;
     let read = |key: &RecordKey| {
@@ -62,32 +64,20 @@ pub(crate) fn write(
 
 /// What the report of a run is made from.
 pub(crate) fn input(
-    place: &Place,
     manifest: &Manifest,
-    findings: &[Finding],
+    (found, findings): (Found, &[Finding]),
 ) -> anyhow::Result<ReportInput> {
-    let store = Store::open(&place.folder())?;
-    let mut records = Vec::new();
     let mut outcomes = Vec::new();
     for (experiment, o) in &manifest.experiments {
-        let many = o.measured.len() > reproduce::MANY;
-        if many {
-            outcomes.push(OutcomeLine {
-                experiment: experiment.clone(),
-                model: format!("{} models", o.measured.len()),
-                outcome: Outcome::Measured,
-            });
-        }
-        for measured in &o.measured {
-            records.push(store.read(experiment, &measured.record)?.key);
-            if many {
-                continue;
-            }
-            outcomes.push(OutcomeLine {
-                experiment: experiment.clone(),
-                model: measured.model.clone(),
-                outcome: Outcome::Measured,
-            });
+        let measured = |model: String| OutcomeLine {
+            experiment: experiment.clone(),
+            model,
+            outcome: Outcome::Measured,
+        };
+        if o.measured.len() > reproduce::MANY {
+            outcomes.push(measured(format!("{} models", o.measured.len())));
+        } else {
+            outcomes.extend(o.measured.iter().map(|m| measured(m.model.clone())));
         }
         for not_run in &o.not_run {
             outcomes.push(OutcomeLine {
@@ -114,8 +104,8 @@ pub(crate) fn input(
         }
     });
     Ok(ReportInput {
-        summaries: golden::summaries(place, manifest)?,
-        records,
+        summaries: found.summaries,
+        records: found.records,
         golden: golden.collect(),
         provenance: vec![
             ("assay".to_owned(), env!("CARGO_PKG_VERSION").to_owned()),

@@ -114,8 +114,8 @@ impl Finish<'_> {
         let _held = place.hold(self.patience)?;
         stats::summarise(place, &mut manifest)?;
         manifest.save(&place.folder())?;
-        let findings = golden::compare(place, &manifest)?;
-        let written = report::write(place, self.out, &manifest, &findings)?;
+        let (found, findings) = golden::compare(place, &manifest)?;
+        let written = report::write(place, self.out, &manifest, (found, &findings))?;
         print_results(&manifest, &findings, self.json);
         say!("report: {}", written.display());
         if let Some(claim) = self.claim {

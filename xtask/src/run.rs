@@ -69,7 +69,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<Ending> {
     manifest.experiments.append(&mut measured.experiments);
     stats::summarise(&options.place, &mut manifest)?;
     manifest.save(&folder)?;
-    let findings = golden::compare(&options.place, &manifest)?;
+    let (_, findings) = golden::compare(&options.place, &manifest)?;
     print_results(&manifest, &findings, options.json);
     Ok(golden::ending(&findings))
 }

@@ -166,6 +166,7 @@ fn when(seconds: u64) -> String {
 
 fn prompt_files(run: &Run, key: &RecordKey) -> String {
     let summary = run
+        .report
         .summaries
         .iter()
         .find(|s| s.experiment == key.experiment);

@@ -411,7 +411,7 @@ fn errata(run: &Run) -> Check {
 
 fn goldens(run: &Run) -> anyhow::Result<Check> {
     let place: &Place = &run.place;
-    let findings = golden::compare(place, &run.manifest)?;
+    let (_, findings) = golden::compare(place, &run.manifest)?;
     let compared: usize = findings.iter().map(|f| f.compared).sum();
     let faults = findings.iter().flat_map(|f| {
         f.differences
