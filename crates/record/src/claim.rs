@@ -3,10 +3,11 @@
 //!
 //! A claim is a file that gets its name by a call that fails if somebody has it
 //! (a rename that replaces nothing, or a hard link), also on shared file systems
-//! that know no locks. Its holder counts in it, a beat a second. Who finds a claim watches it by its own clock: if the
-//! count stands still for as long as its patience lasts, or the holder is a
-//! process of this machine that is gone, the claim is taken over. No clock of
-//! another machine is asked, so clocks may jump.
+//! that know no locks. Its holder counts in it, a beat a second. Who finds a
+//! claim watches it by its own clock: if the count stands still for as long as
+//! its patience lasts, or the holder is a process of this machine that is gone,
+//! the claim is taken over. No clock of another machine is asked, so clocks may
+//! jump.
 //!
 //! A claim saves work and protects nothing: a holder that was only slow may go
 //! on beside the one that took over, and both commit the same bytes by rename.
