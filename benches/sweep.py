@@ -5,13 +5,16 @@
 Makes so many models, hard links to one small one under names of their own, and
 runs an experiment over them in the way of a user: the plan alone, the whole,
 and the whole again when everything is in the store. Prints how long each stage
-took, how much of the computing was not the workers', the peak memory of the
-process that holds the sweep, and the workers' memory over the models.
+took, how much of the computing was not the workers', how much of theirs was not
+measuring (start, hashes, loading, claim, commit), and the peak memory of the
+process that holds the sweep and of its workers: those that measure one model
+each, and those that see all of them.
 
 The standard library does it.
 """
 
 import argparse
+import json
 import os
 import re
 import statistics
@@ -45,6 +48,21 @@ def high_water(pid):
     return int(found[1]) / 1024 if found else None
 
 
+def command(pid):
+    """What a worker was started for; None of another program, or if it is gone."""
+    try:
+        words = Path(f"/proc/{pid}/cmdline").read_text().split("\0")
+    except OSError:
+        return None
+    return words[1] if words[0].endswith("assay-worker") else None
+
+
+def measuring(store):
+    """Seconds that measuring took in all, as the notes beside the records say."""
+    notes = (json.loads(p.read_text()) for p in store.glob("made/*/*.json"))
+    return sum(note["made"]["milliseconds"] for note in notes) / 1000
+
+
 def children(pid):
     try:
         tasks = Path(f"/proc/{pid}/task").iterdir()
@@ -54,8 +72,8 @@ def children(pid):
 
 
 def run(programs, arguments, folder):
-    """Runs xtask; gives the stages' seconds, its peak, its workers' peaks in
-    the order of their starts, and what it said."""
+    """Runs xtask; gives the stages' seconds, its peak, its workers' peaks as
+    (command, MiB) in the order of their starts, and what it said."""
     environment = dict(os.environ, ASSAY_BIN=str(programs))
     started = time.monotonic()
     process = subprocess.Popen(
@@ -68,9 +86,9 @@ def run(programs, arguments, folder):
         while process.poll() is None:
             own[0] = max(own[0], high_water(process.pid) or 0.0)
             for pid in children(process.pid):
-                peak = high_water(pid)
-                if peak:
-                    peaks[pid] = max(peak, peaks.get(pid, 0.0))
+                kind, peak = command(pid), high_water(pid)
+                if kind and peak:
+                    peaks[pid] = (kind, max(peak, peaks.get(pid, (kind, 0.0))[1]))
             time.sleep(0.01)
 
     watcher = threading.Thread(target=watch)
@@ -121,12 +139,18 @@ def main():
         found = re.search(r"units computed in .*; their workers ran for ([\d.]+) s", said)
         beyond = seconds["computing"] - float(found[1]) / options.workers
         print(f"of the computing, {beyond:.1f} s were not the workers'")
-        tenth = max(len(workers) // 10, 1)
-        first, last = workers[:tenth], workers[-tenth:]
+        around = (float(found[1]) - measuring(folder / "store")) / options.units
+        print(f"of a worker's time, {1000 * around:.1f} ms a unit were not measuring")
+        ran = [peak for kind, peak in workers if kind == "run"]
+        tenth = max(len(ran) // 10, 1)
+        first, last = ran[:tenth], ran[-tenth:]
         print(
-            f"a worker's peak, {len(workers)} seen: {statistics.median(first):.0f} MiB over the"
-            f" first tenth of the models, {statistics.median(last):.0f} over the last"
+            f"peak of a worker that measures, {len(ran)} seen: {statistics.median(first):.0f} MiB"
+            f" over the first tenth of the models, {statistics.median(last):.0f} over the last"
         )
+        for kind in ["survey", "summarise"]:
+            peak = max(peak for k, peak in workers if k == kind)
+            print(f"peak of the worker that does the {kind} of all: {peak:.0f} MiB")
         seconds, peak, _, _ = run(programs, arguments, folder)
         show("again, all in the store", seconds, peak)
 

@@ -17,8 +17,8 @@ fn main() {
         println!("cargo:rerun-if-changed=../../experiments/{name}/src");
     }
     table.push(']');
-    for name in assay_record::NUMERIC_CRATES {
-        println!("cargo:rerun-if-changed=../{name}/src");
+    for source in assay_record::NUMERIC_SOURCES {
+        println!("cargo:rerun-if-changed=../../{source}");
     }
     // A new experiment is a new folder.
     println!("cargo:rerun-if-changed=../../experiments");

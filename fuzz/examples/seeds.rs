@@ -133,11 +133,10 @@ fn record() -> Value {
     json!({
         "key": {
             "experiment": "fuzz", "spec_version": 1, "spec_sha256": "", "fingerprint": "",
-            "model": "m", "revision": "local", "weights_sha256": "", "tokenizer_sha256": "",
+            "model": "m", "family": "m", "revision": "local", "weights_sha256": "", "tokenizer_sha256": "",
             "prompts_sha256": "", "dtype": "f32", "device_class": "cpu", "setting": "default",
             "switches": {},
         },
-        "family": "m",
         "facts": {
             "model_type": "m", "n_layers": 1, "n_heads": 1, "n_kv_heads": 1, "d_model": 8,
             "d_head": 8, "d_mlp": 8, "vocab": 8, "rho": 0.125, "block": "", "norm": "",

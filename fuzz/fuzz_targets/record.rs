@@ -6,7 +6,7 @@
 use std::fs;
 
 use assay_fuzz::{Bound, read_text, scratch};
-use assay_record::{Store, canonical_json, sha256_hex};
+use assay_record::{Record, Store, canonical_json, sha256_hex};
 use libfuzzer_sys::fuzz_target;
 use serde_json::Value;
 
@@ -27,7 +27,8 @@ fuzz_target!(|input: &[u8]| {
                 return;
             };
             let hash = sha256_hex(text.as_bytes());
-            format!(r#"{{"format":1,"sha256":"{hash}","record":{text}}}"#).into_bytes()
+            let format = Record::FORMAT;
+            format!(r#"{{"format":{format},"sha256":"{hash}","record":{text}}}"#).into_bytes()
         }
         _ => input.to_vec(),
     };

@@ -2,17 +2,23 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{BufWriter, Write};
-use std::path::PathBuf;
+use std::io::{BufReader, BufWriter, Read, Write};
+use std::path::{Path, PathBuf};
 
 use assay_record::{RecordError, RecordKey, Summary, canonical_json, sha256_hex};
 use serde::Serialize;
 use zip::write::SimpleFileOptions;
-use zip::{CompressionMethod, DateTime, ZipWriter};
+use zip::{CompressionMethod, DateTime, ZipArchive, ZipWriter};
 
 use crate::error::ReportError;
 use crate::input::Records;
 use crate::staging::io;
+
+/// Hashes of everything else in the archive.
+const MANIFEST: &str = "manifest.json";
+
+/// Bytes of a manifest that are read: hundreds of thousands of lines.
+const LARGEST_MANIFEST: u64 = 64 << 20;
 
 /// The id of the record under a key.
 pub(crate) fn record_id(key: &RecordKey) -> Result<String, ReportError> {
@@ -53,6 +59,17 @@ impl Packed<'_> {
     }
 }
 
+/// What the manifest of a results.zip lists, with its SHA-256: nothing where
+/// there is no such file, or it is damaged.
+pub(crate) fn listed(zip: &Path) -> BTreeMap<String, String> {
+    let list = || {
+        let mut zip = ZipArchive::new(BufReader::new(File::open(zip).ok()?)).ok()?;
+        let manifest = zip.by_name(MANIFEST).ok()?.take(LARGEST_MANIFEST);
+        serde_json::from_reader(manifest).ok()
+    };
+    list().unwrap_or_default()
+}
+
 /// Packs files, in alphabetical order and without times, and beside them
 /// manifest.json with the SHA-256 of each.
 pub(crate) fn pack(
@@ -83,11 +100,11 @@ pub(crate) fn pack(
         add(name, &bytes)?;
         tell("packing results.zip", done, files.len() as u64);
     }
-    add("manifest.json", &json("manifest.json", &hashes)?)?;
+    add(MANIFEST, &json(MANIFEST, &hashes)?)?;
     let ended = zip.finish().map_err(std::io::Error::from);
     let flushed = ended.and_then(|mut file| file.flush());
     flushed.map_err(|e| ReportError::Archive {
-        name: "manifest.json".to_owned(),
+        name: MANIFEST.to_owned(),
         reason: e.to_string(),
     })
 }

@@ -22,16 +22,26 @@ pub(crate) fn short(hash: &str) -> &str {
     hash.get(..SHORT_HASH).unwrap_or(hash)
 }
 
-/// Id of a fact about a model; where a summary has several records of one
-/// model, the record's id is part of it.
-pub(crate) fn fact_id(summary: &Summary, row: &ModelRow, fact: &str) -> String {
-    let same = summary.models.iter().filter(|r| r.model == row.model);
-    let name = if same.count() > 1 {
-        format!("{}.{}", row.model, short(&row.record))
-    } else {
-        row.model.clone()
-    };
-    format!("{}.facts.{name}.{fact}", summary.experiment)
+/// How the ids of the facts about each of a summary's models begin; where a
+/// summary has several records of one model, the record's id is part of it.
+pub(crate) fn facts_of(summary: &Summary) -> impl Iterator<Item = (&ModelRow, String)> {
+    let mut rows: BTreeMap<&str, usize> = BTreeMap::new();
+    for row in &summary.models {
+        *rows.entry(&row.model).or_default() += 1;
+    }
+    summary.models.iter().map(move |row| {
+        let ModelRow { model, record, .. } = row;
+        let facts = format!("{}.facts.{model}", summary.experiment);
+        let several = rows.get(model.as_str()).is_some_and(|n| *n > 1);
+        (
+            row,
+            if several {
+                format!("{facts}.{}", short(record))
+            } else {
+                facts
+            },
+        )
+    })
 }
 
 /// Id of the declared smallest effect of interest of a claim.
@@ -126,7 +136,7 @@ impl Book {
     }
 
     fn insert_facts(&mut self, summary: &Summary) -> Result<(), ReportError> {
-        for row in &summary.models {
+        for (row, facts) in facts_of(summary) {
             let f = &row.facts;
             let counts = [
                 ("n-layers", "blocks, L", f.n_layers as f64),
@@ -141,15 +151,13 @@ impl Book {
             let from = [row.record.clone()];
             for (fact, what, value) in counts {
                 let what = format!("{what} of {}", row.model);
-                let id = fact_id(summary, row, fact);
-                self.insert(id, counted(value, &what, &from))?;
+                self.insert(format!("{facts}.{fact}"), counted(value, &what, &from))?;
             }
             let rho = Number {
                 format: Format::Fixed(4),
                 ..counted(f.rho, &format!("head density of {}", row.model), &from)
             };
-            let id = fact_id(summary, row, "rho");
-            self.insert(id, rho)?;
+            self.insert(format!("{facts}.rho"), rho)?;
         }
         Ok(())
     }

@@ -203,6 +203,7 @@ mod tests {
             "&lt;/script&gt;&lt;b a=&quot;x&quot;&gt;",
         );
         check(Dialect::Markdown, "a|b\n# [x](y)", "a\\|b \\# \\[x\\](y)");
+        check(Dialect::Latex, "[9cm]*", "{[}9cm{]}{*}");
         check(
             Dialect::Latex,
             "\\input{/etc/passwd} 5% of $x_1$ & #2",

@@ -91,6 +91,12 @@ pub enum ReportError {
         /// the last line where there is none.
         line: String,
     },
+    /// A folder where a file must go.
+    #[error("{path} is a folder, and a file of the report goes there: move or remove it")]
+    InTheWay {
+        /// The folder.
+        path: PathBuf,
+    },
     /// The operating system refused.
     #[error("cannot {action} {path}: {source}")]
     Io {

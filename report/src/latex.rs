@@ -46,6 +46,13 @@ fn escaped(text: &str, long: bool) -> String {
             '|' => out.push_str("\\textbar{}"),
             '"' => out.push_str("\\textquotedbl{}"),
             '`' => out.push_str("\\textasciigrave{}"),
+            // After a line's end these would belong to the command that ends
+            // it, and a bracket ends what stands in brackets.
+            '[' | ']' | '*' => {
+                out.push('{');
+                out.push(c);
+                out.push('}');
+            }
             // Braces keep "--" from becoming a dash and "?`" a Spanish mark.
             '-' if chars.peek() == Some(&'-') => out.push_str("-{}"),
             c if c.is_control() => out.push(' '),

@@ -35,7 +35,7 @@ use assay_record::{Figure, Number, Summary};
 
 use crate::archive::Packed;
 use crate::book::Book;
-use crate::staging::{Staging, io};
+use crate::staging::Staging;
 
 pub use error::ReportError;
 pub use input::{
@@ -47,15 +47,16 @@ pub use samples::{samples_csv, samples_parquet};
 /// report.md, report.html (self-contained), report.tex with preamble.tex,
 /// macros.tex and tables/, which a paper can take in, report.pdf where latexmk
 /// is installed, figures/ with SVG, PDF and CSV of each figure, tables/ with
-/// the CSV of each table of a summary, and results.zip with summaries, records, figures, texts and a
-/// manifest of SHA-256 hashes. Nothing is written before everything could be
-/// made.
+/// the CSV of each table of a summary, and results.zip with summaries, records,
+/// figures, texts and a manifest of SHA-256 hashes. Nothing is written before
+/// everything could be made. Figures and tables of an earlier report there
+/// that this one lacks are removed.
 ///
 /// # Errors
 /// A summary that refers to a number or record that is not there, a text whose
 /// placeholder was not replaced, a figure whose data cannot be drawn, a LaTeX
 /// run that stopped, a record that cannot be read, a file that cannot be
-/// written.
+/// written, a folder where a file must go.
 ///
 /// `tell` is told (stage, done, total).
 pub fn write_report(
@@ -65,7 +66,7 @@ pub fn write_report(
     tell: &mut dyn FnMut(&str, u64, u64),
 ) -> Result<Written, ReportError> {
     check_names(&input.summaries)?;
-    let mut files = Staging::new(out)?;
+    let mut files = Staging::new(out, tell)?;
     write_texts(input, &mut files, tell)?;
     // LaTeX takes seconds, in which the archive is packed.
     let source = pdf::Source::copy(&files)?;
@@ -81,10 +82,7 @@ pub fn write_report(
             files.write("report.pdf", &bytes)?;
             PdfOutcome::Written
         }
-        None => {
-            remove_stale(&out.join("report.pdf"))?;
-            PdfOutcome::NoLatexmk
-        }
+        None => PdfOutcome::NoLatexmk,
     };
     Ok(Written {
         files: files.into_place()?,
@@ -207,12 +205,4 @@ fn check_names(summaries: &[Summary]) -> Result<(), ReportError> {
         }
     }
     Ok(())
-}
-
-/// A report.pdf of an earlier run would pass for this one's.
-fn remove_stale(path: &Path) -> Result<(), ReportError> {
-    match std::fs::remove_file(path) {
-        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(io("remove", path)(e)),
-        _ => Ok(()),
-    }
 }

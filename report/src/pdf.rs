@@ -21,8 +21,7 @@ pub(crate) struct Source {
 impl Source {
     /// Copies what LaTeX needs.
     pub(crate) fn copy(files: &Staging) -> Result<Self, ReportError> {
-        let new = io("create a folder for", Path::new("report.tex"));
-        let folder = tempfile::tempdir().map_err(new)?;
+        let folder = files.scratch()?;
         let needed = files
             .names()
             .filter(|name| name.ends_with(".tex") || name.ends_with(".pdf"));

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use assay_record::{Agreement, Comparison, Erratum, ModelRow, RecordKey, Summary, Verdict};
 
-use crate::book::{Book, fact_id, golden_id};
+use crate::book::{Book, facts_of, golden_id};
 use crate::error::ReportError;
 use crate::input::{Outcome, ReportInput};
 use crate::tables::{Around, CellView, Kind, TableView};
@@ -126,15 +126,10 @@ pub(crate) fn models(input: &ReportInput, book: &Book) -> Result<Vec<TableView>,
         command: &input.command,
     };
     let mut seen = BTreeSet::new();
-    let mut models: Vec<(&Summary, &ModelRow)> = Vec::new();
-    for summary in &input.summaries {
-        for row in &summary.models {
-            if seen.insert((&row.model, &row.revision)) {
-                models.push((summary, row));
-            }
-        }
-    }
-    let shapes = models.iter().map(|(s, row)| {
+    let models: Vec<(&ModelRow, String)> = (input.summaries.iter().flat_map(facts_of))
+        .filter(|(row, _)| seen.insert((&row.model, &row.revision)))
+        .collect();
+    let shapes = models.iter().map(|(row, facts)| {
         let names = [
             "n-layers",
             "n-heads",
@@ -147,10 +142,10 @@ pub(crate) fn models(input: &ReportInput, book: &Book) -> Result<Vec<TableView>,
             "parameters",
         ];
         let mut cells = vec![code(&row.model), code(&row.revision)];
-        cells.extend(names.map(|name| number(&fact_id(s, row, name))));
+        cells.extend(names.map(|name| number(&format!("{facts}.{name}"))));
         cells
     });
-    let builds = models.iter().map(|(_, row)| {
+    let builds = models.iter().map(|(row, _)| {
         let f = &row.facts;
         vec![
             code(&row.model),

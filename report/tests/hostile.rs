@@ -9,7 +9,7 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 
-use assay_record::{Record, RecordKey};
+use assay_record::{Cell, Record, RecordKey};
 use assay_report::{ReportInput, samples_csv, write_report};
 use serde_json::Value;
 
@@ -33,10 +33,10 @@ fn hostile() -> [(&'static str, String); 8] {
             "fixture-1.4b",
             "right\u{202e}tfel\u{2066}\u{1}\u{7}\u{200b}x".to_owned(),
         ),
-        ("fixture-2.8b", "long-".repeat(400)),
+        ("fixture-2.8b", format!("[9cm]{}", "long-".repeat(400))),
         (
             "fixture-6.9b",
-            "a | b |\n| --- |\r\n`|` <!-- ]]> %%%".to_owned(),
+            "*[5pt] a | b |\n| --- |\r\n`|` <!-- ]]> %%%".to_owned(),
         ),
         ("fixture-12b", "=cmd|' /C calc'!A0".to_owned()),
     ]
@@ -93,7 +93,11 @@ fn input() -> Input {
         *summary = serde_json::from_value(value).unwrap();
         for (panel, (_, name)) in summary.figures[0].panels.iter_mut().zip(hostile()) {
             panel.title.clone_from(&name);
-            panel.x.label = name;
+            panel.x.label.clone_from(&name);
+        }
+        // At the beginning of a line nothing stands before it.
+        for (row, (_, name)) in summary.tables[0].rows.iter_mut().zip(hostile()) {
+            row[0] = Cell::Text(name);
         }
     }
     for (line, (_, name)) in input.outcomes.iter_mut().zip(hostile()) {
@@ -227,6 +231,10 @@ fn latex_sets_the_words_and_does_nothing_else() {
         for command in ["\\input{/", "\\immediate", "\\write18", "^^"] {
             let code: Vec<&str> = tex.lines().filter(|l| !l.starts_with('%')).collect();
             assert!(!code.concat().contains(command), "{name}: {command}");
+        }
+        let lines: Vec<&str> = tex.lines().collect();
+        for ends in lines.windows(2).filter(|two| two[0].ends_with("\\\\")) {
+            assert!(!ends[1].starts_with(['[', '*']), "{name}: {ends:?}");
         }
     }
     if Command::new("pdftotext").arg("-v").output().is_err() || !files.contains_key("report.pdf") {

@@ -176,7 +176,7 @@ fn what_is_not_there_is_named() {
         run(bench.xtask(&[&arguments[..], &places].concat()))
     };
     let no = |name: &str| {
-        format!("there is no experiment {name}; there are ard-z, bridge, crowding-trained, ")
+        format!("there is no experiment {name:?}; there are ard-z, bridge, crowding-trained, ")
     };
     for name in ["h25-loss", "../h25-gain", "H25-GAIN", ""] {
         asked(name, &model).check_refused(&[&no(name)]);

@@ -23,7 +23,7 @@ fn a_damaged_record_is_named_and_computed_again() {
         (flipped("\"gain.as-published\": ", 0x80), "valid UTF-8"),
         (whole[..whole.len() / 2].to_vec(), "not a readable record"),
         (Vec::new(), "not a readable record"),
-        (flipped("\"format\": ", 0x03), "has record format 2"),
+        (flipped("\"format\": ", 0x01), "has record format 3"),
         (std::fs::read(other).unwrap(), "it holds record"),
     ];
     for (bytes, words) in damages {

@@ -55,10 +55,9 @@ enum Moment {
 }
 
 impl Moment {
-    /// Half of them over the whole run, half of them while something is
-    /// committed.
+    /// One of four over the whole run, the others while something is committed.
     fn draw(random: &mut Random, whole: Duration) -> Self {
-        match random.below(2) {
+        match random.below(4) {
             0 => {
                 let micros = u64::try_from(whole.as_micros()).unwrap();
                 Self::After(Duration::from_micros(random.below(micros)))
@@ -109,9 +108,10 @@ fn check_whole(bench: &Bench) {
     }
 }
 
-/// Kills of a run in all, and after how many the run is let through.
+/// Kills while something is committed, and after how many kills of any kind
+/// the run is let through.
 const KILLS: usize = 200;
-const BURST: usize = 8;
+const BURST: usize = 12;
 
 #[test]
 fn killed_two_hundred_times() {
@@ -123,12 +123,13 @@ fn killed_two_hundred_times() {
     let usual = bench.results("usual", "usual-out");
     let store = bench.path("store");
     let mut random = Random(1);
-    let (mut kills, mut workers) = (0, 0);
-    while kills < KILLS {
+    let (mut kills, mut committing, mut workers) = (0, 0, 0);
+    while committing < KILLS {
         let target = kills + BURST;
         while kills < target {
             let moment = Moment::draw(&mut random, whole);
             let mut command = bench.reproduce(&models);
+            command.args(["--workers", ["1", "2"][random.below(2) as usize]]);
             // Each line is kept, for a run that ends before its moment.
             let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
             if !moment.comes(&mut child, &store) {
@@ -157,13 +158,14 @@ fn killed_two_hundred_times() {
                 }
             }
             kills += 1;
+            committing += usize::from(matches!(moment, Moment::Change(..)));
             check_whole(&bench);
         }
         run(bench.reproduce(&models)).check(0, &[]);
         check_same(&bench.results("store", "out"), &usual);
         std::fs::remove_dir_all(&store).unwrap();
     }
-    println!("{kills} kills, {workers} of them of the worker alone");
+    println!("{kills} kills, {committing} in the commit protocol, {workers} of the worker alone");
     assert!(workers > 0 && workers < kills);
 }
 

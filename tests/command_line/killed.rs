@@ -13,12 +13,15 @@ use crate::bench::{Bench, Files, check_same, run};
 #[track_caller]
 fn kill(bench: &Bench, mut command: Command, (words, n, delay): (&str, usize, u64)) {
     let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
-    let lines = BufReader::new(child.stderr.take().unwrap()).lines();
-    let said = lines.map_while(Result::ok).filter(|l| l.contains(words));
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    let said = lines.by_ref().map_while(Result::ok);
+    let said = said.filter(|l| l.contains(words));
     assert_eq!(said.take(n).count(), n, "the run ended before {words:?}");
+    // It is heard until it is killed.
     std::thread::sleep(Duration::from_millis(delay));
     child.kill().unwrap();
     child.wait().unwrap();
+    drop(lines);
     check_no_worker(bench);
 }
 

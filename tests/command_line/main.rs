@@ -22,4 +22,5 @@ mod trace;
 mod train;
 mod trust;
 mod two_runs;
+mod unusual;
 mod z;

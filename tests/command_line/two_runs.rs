@@ -64,6 +64,8 @@ fn a_run_waits_for_what_another_is_at_work_on() {
     for command in [
         bench.reproduce(&models),
         bench.xtask(&["stats", "--store", "store"]),
+        bench.xtask(&["golden", "--store", "store"]),
+        bench.xtask(&["report", "--store", "store", "--out", "out"]),
     ] {
         let list = claim(&bench, "last-run");
         when_it_says(command, "waiting: process", || drop(list)).check(0, &[]);
@@ -197,11 +199,11 @@ fn a_worker_that_hangs_is_ended_and_its_unit_done_again() {
     let models = models(&bench);
     run(bench.reproduce_to(&models, "usual", "usual-out")).check(0, &[]);
     let mut command = bench.reproduce(&models);
-    command.args(["--patience", "3"]);
+    command.args(["--patience", "6"]);
     let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
     let stopped = stop_a_worker(&bench, &mut child);
     let ended = Ended::from(child.wait_with_output().unwrap());
-    ended.check(0, &["no sign of life for 3 s", "trying again"]);
+    ended.check(0, &["no sign of life for 6 s", "trying again"]);
     assert!(!bench.workers().contains(&stopped));
     check_same(
         &bench.results("store", "out"),
@@ -220,7 +222,7 @@ fn a_hung_run_is_taken_over_by_another() {
     let stopped = stop_a_worker(&bench, &mut hung);
     assert!(signal(hung.id(), libc::SIGSTOP));
     let mut other = bench.reproduce(&models);
-    other.args(["--patience", "3"]);
+    other.args(["--patience", "6"]);
     run(other).check(0, &["is waited for"]);
     check_same(&bench.results("store", "out"), &usual);
     // Woken, the first one finds its work done, and reports the same.

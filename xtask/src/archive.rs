@@ -7,7 +7,7 @@ use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
-use assay_record::{canonical_json, sha256_hex};
+use assay_record::{PATIENCE, UnitClaim, canonical_json, sha256_hex};
 use tempfile::TempDir;
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, DateTime, ZipArchive, ZipWriter};
@@ -26,6 +26,9 @@ const LIST: &str = "last-run.json";
 /// with this value.
 pub(crate) struct Opened {
     pub(crate) place: Place,
+    /// Keeps a run that ends meanwhile from changing what is read. None where
+    /// the store cannot be written, by others of this user neither.
+    pub(crate) held: Option<UnitClaim>,
     _unpacked: Option<TempDir>,
 }
 
@@ -34,8 +37,11 @@ impl Place {
     pub(crate) fn open(&self) -> anyhow::Result<Opened> {
         let path = self.folder();
         if path.extension().is_none_or(|e| e != "zip") {
+            // A mistyped folder is not made.
+            let held = path.exists().then(|| self.hold(PATIENCE).ok()).flatten();
             return Ok(Opened {
                 place: self.clone(),
+                held,
                 _unpacked: None,
             });
         }
@@ -46,6 +52,7 @@ impl Place {
             place: Place {
                 store: Some(folder.path().to_path_buf()),
             },
+            held: None,
             _unpacked: Some(folder),
         })
     }

@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
-use crate::say::{is_quiet, say};
+use crate::say::{is_quiet, say, to_people};
 
 /// All bars, one under the other: workers run side by side.
 static BARS: LazyLock<MultiProgress> = LazyLock::new(MultiProgress::new);
@@ -77,7 +77,7 @@ impl Bar {
     /// A line above the bars.
     pub(crate) fn say(&self, line: &str) {
         match &self.bar {
-            Some(_) => BARS.suspend(|| eprintln!("{line}")),
+            Some(_) => BARS.suspend(|| to_people(format_args!("{line}\n"))),
             None => say!("{line}"),
         }
     }
@@ -113,7 +113,7 @@ pub(crate) fn parse_bytes(text: &str) -> Result<u64, String> {
     let wrong = || format!("{text:?} is no size; write 3GiB or 800MiB");
     let number: f64 = digits.parse().map_err(|_| wrong())?;
     let bytes = number * (1u64 << shift) as f64;
-    if bytes.is_finite() && bytes >= 0.0 {
+    if bytes.is_finite() && bytes >= 1.0 {
         Ok(bytes as u64)
     } else {
         Err(wrong())

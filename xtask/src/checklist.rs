@@ -13,7 +13,7 @@ use crate::bars::human_seconds;
 use crate::claims::Claims;
 use crate::golden::Found;
 use crate::manifest::Manifest;
-use crate::say::say;
+use crate::say::{out, say};
 use crate::{Ending, Place, golden, reproduce, workspace};
 
 /// Answer the NeurIPS paper checklist from a finished run; what a run cannot
@@ -57,7 +57,7 @@ pub(crate) fn checklist(options: &Options) -> anyhow::Result<Ending> {
             write_atomically(path, text.as_bytes())?;
             say!("written: {}", path.display());
         }
-        None => print!("{text}"),
+        None => out!("{text}"),
     }
     Ok(Ending::Held)
 }

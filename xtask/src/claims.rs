@@ -7,7 +7,7 @@ use std::fmt::Write;
 use anyhow::Context;
 use assay_record::{Claim, ClaimEntry, ClaimsFile, Direction, ExperimentSpec, write_atomically};
 
-use crate::say::say;
+use crate::say::{outln, say};
 use assay_report::Headline;
 
 use crate::{Ending, workspace};
@@ -188,11 +188,11 @@ pub(crate) fn claims(options: &Options) -> anyhow::Result<Ending> {
         say!("written: {}", path.display());
     } else if options.json {
         let all: Vec<_> = claims.all().iter().map(json).collect();
-        println!("{}", serde_json::to_string_pretty(&all)?);
+        outln!("{}", serde_json::to_string_pretty(&all)?);
     } else {
         for d in claims.all() {
-            println!("{}  {}", d.claim.id, d.claim.statement);
-            println!(
+            outln!("{}  {}", d.claim.id, d.claim.statement);
+            outln!(
                 "    {} of {}; refuted where the interval leaves out all that is {}; {} min",
                 d.claim.metric,
                 d.experiment,

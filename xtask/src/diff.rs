@@ -10,6 +10,7 @@ use assay_record::{Number, Summary, Tolerance, write_atomically};
 use serde::Serialize;
 
 use crate::manifest::Manifest;
+use crate::say::out;
 use crate::{Ending, Place, golden};
 
 /// Compare two finished runs: two machines, two commits, CPU and GPU. Prints
@@ -80,7 +81,7 @@ pub(crate) fn diff(options: &Options) -> anyhow::Result<Ending> {
     let text = markdown(&difference, &options.a, &options.b);
     match &options.markdown {
         Some(path) => write_atomically(path, text.as_bytes())?,
-        None => print!("{text}"),
+        None => out!("{text}"),
     }
     if let Some(path) = &options.json {
         let text = serde_json::to_string_pretty(&difference)? + "\n";

@@ -6,6 +6,7 @@ use std::process::Command;
 use assay_record::wire::in_one_line;
 
 use crate::bars::{human_bytes, table};
+use crate::say::out;
 use crate::{Ending, fetch, plan, workspace};
 
 pub(crate) fn doctor() -> anyhow::Result<Ending> {
@@ -43,7 +44,7 @@ pub(crate) fn doctor() -> anyhow::Result<Ending> {
         ),
         row("nvcc", compiler()),
     ];
-    print!("{}", table(&rows));
+    out!("{}", table(&rows));
     Ok(Ending::Held)
 }
 

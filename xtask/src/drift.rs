@@ -19,7 +19,7 @@ use self::set::Set;
 use self::variations::{Program, Variation};
 use crate::bars::{human_seconds, table};
 use crate::manifest::Manifest;
-use crate::say::{is_quiet, say};
+use crate::say::{is_quiet, out, outln, say, to_people};
 use crate::{Ending, Place, worker, workspace};
 
 /// Run the project's own models again, on other numbers of threads, builds and
@@ -60,10 +60,12 @@ pub(crate) fn drift(options: &Options) -> anyhow::Result<Ending> {
             None => workspace::golden().join("run.zip"),
         }),
     };
-    let opened = place.open()?;
+    let mut opened = place.open()?;
     let folder = opened.place.folder();
     // The list first, so that a mistyped folder is not made.
     let manifest = Manifest::load(&folder)?;
+    // Of records nothing changes, and runs need not wait for hours.
+    opened.held = None;
     let reference = Reference {
         store: Store::open(&folder)?,
         manifest,
@@ -115,13 +117,13 @@ pub(crate) fn drift(options: &Options) -> anyhow::Result<Ending> {
             outcome,
         };
         if !options.json {
-            print!("{}", page::for_terminal(&measured));
+            out!("{}", page::for_terminal(&measured));
         }
         failures.extend(faults(&measured));
         all.variations.push(measured);
     }
     if options.json {
-        println!("{}", serde_json::to_string_pretty(&all)?);
+        outln!("{}", serde_json::to_string_pretty(&all)?);
     }
     for line in &failures {
         say!("{line}");
@@ -179,7 +181,7 @@ fn plan(variations: &[Variation], sets: &[Set]) {
     }
     say!("plan:");
     if !is_quiet() {
-        eprint!("{}", table(&rows));
+        to_people(format_args!("{}", table(&rows)));
     }
     say!("in all about {}", human_seconds(total.max(1.0)));
 }

@@ -13,6 +13,7 @@ use assay_report::{ReportInput, all_numbers};
 use crate::bars::{Bar, table};
 use crate::claims::{Claims, predicts};
 use crate::manifest::Manifest;
+use crate::say::{out, outln};
 use crate::{Ending, Place, golden, report, worker, workspace};
 
 /// Say where a number of the report comes from, back to the samples, the
@@ -66,7 +67,7 @@ pub(crate) fn explain(options: &Options) -> anyhow::Result<Ending> {
         match summary {
             Some(summary) if options.samples => samples(&run, summary, id, number)?,
             Some(_) if !number.records.is_empty() => {
-                println!("\nraw values: cargo xtask explain {id} --samples");
+                outln!("\nraw values: cargo xtask explain {id} --samples");
             }
             _ => {}
         }
@@ -104,15 +105,15 @@ impl Run {
         let Some(erratum) = all.find(|e| e.id.eq_ignore_ascii_case(id)) else {
             return false;
         };
-        println!("{}", erratum.id);
-        println!("claimed   {}", self.filled(&erratum.claimed));
-        println!("true      {}", self.filled(&erratum.truth));
+        outln!("{}", erratum.id);
+        outln!("claimed   {}", self.filled(&erratum.claimed));
+        outln!("true      {}", self.filled(&erratum.truth));
         let origin = if erratum.computed {
             "computed in this run"
         } else {
             "NOT RUN"
         };
-        println!("evidence  ({origin}) {}", self.filled(&erratum.evidence));
+        outln!("evidence  ({origin}) {}", self.filled(&erratum.evidence));
         true
     }
 
@@ -122,8 +123,8 @@ impl Run {
         let Some(d) = declared.iter().find(|d| d.claim.id == id) else {
             return Ok(false);
         };
-        println!("{id}: {}", d.claim.statement);
-        println!(
+        outln!("{id}: {}", d.claim.statement);
+        outln!(
             "declared   experiments/{}/experiment.toml: {}; predicts {}; error rate {} in family {}",
             d.experiment,
             d.claim.metric,
@@ -134,7 +135,7 @@ impl Run {
         for published in &d.entry.published {
             if let Some(n) = self.numbers.get(published) {
                 let source = n.source.as_deref().unwrap_or_default();
-                println!(
+                outln!(
                     "published  {published} = {}: {} ({source})",
                     chain::short(n.value),
                     n.what
@@ -145,13 +146,13 @@ impl Run {
         let mut judged = false;
         for v in verdicts.filter(|v| v.claim == id) {
             judged = true;
-            println!("\non {}", v.data);
-            println!("  as published  {}", v.as_published);
-            println!("  audited       {}", v.audited);
-            println!("  because       {}", self.filled(&v.because));
+            outln!("\non {}", v.data);
+            outln!("  as published  {}", v.as_published);
+            outln!("  audited       {}", v.audited);
+            outln!("  because       {}", self.filled(&v.because));
         }
         if !judged {
-            println!("\nNOT RUN in this run");
+            outln!("\nNOT RUN in this run");
         }
         Ok(true)
     }
@@ -176,7 +177,7 @@ impl Run {
 /// The raw values that a number depends on.
 fn samples(run: &Run, summary: &Summary, id: &str, number: &Number) -> anyhow::Result<()> {
     if number.records.is_empty() {
-        println!("\nit comes from no record of this run, so there are no raw values");
+        outln!("\nit comes from no record of this run, so there are no raw values");
         return Ok(());
     }
     let Depends {
@@ -184,22 +185,22 @@ fn samples(run: &Run, summary: &Summary, id: &str, number: &Number) -> anyhow::R
         refused,
         units,
     } = depends(run, summary, id, number)?;
-    println!();
+    outln!();
     if measures.is_empty() && refused.is_empty() {
-        println!("no measure moves it: it is a constant, a count, or a fact about the model");
+        outln!("no measure moves it: it is a constant, a count, or a fact about the model");
         return Ok(());
     }
-    println!("it moves with {}", measures.join(", "));
+    outln!("it moves with {}", measures.join(", "));
     if !refused.is_empty() {
-        println!(
+        outln!(
             "the statistics refuse others in place of {}",
             refused.join(", ")
         );
     }
     for record in &number.records {
         let record = run.store.read(&summary.experiment, record)?;
-        println!("\n{} ({})", record.key.model, record.key.revision);
-        print!("{}", values(&record, &measures, units.as_deref()));
+        outln!("\n{} ({})", record.key.model, record.key.revision);
+        out!("{}", values(&record, &measures, units.as_deref()));
     }
     Ok(())
 }

@@ -6,7 +6,7 @@ use assay_record::{RecordKey, Store, Summary, sha256_hex};
 use rayon::prelude::*;
 
 use crate::bars::Bar;
-use crate::manifest::Manifest;
+use crate::manifest::{Manifest, Measured};
 use crate::say::say;
 use crate::{Ending, Place, workspace};
 
@@ -99,6 +99,14 @@ fn way(records: &[RecordKey], experiment: &str) -> Computed {
     own.map(Computed::of).max().unwrap_or(Computed::Cpu)
 }
 
+/// What mends a record.
+fn again(experiment: &str, measured: &Measured) -> String {
+    let model = &measured.model;
+    format!(
+        "a record of the run is gone or damaged; cargo xtask run {experiment} --models {model} computes it again"
+    )
+}
+
 /// Records between two signs of progress: some tenths of a second.
 const AT_ONCE: usize = 500;
 
@@ -107,11 +115,12 @@ const AT_ONCE: usize = 500;
 fn read(place: &Place, manifest: &Manifest) -> anyhow::Result<(Vec<RecordKey>, Vec<Finding>)> {
     let golden = workspace::golden();
     let store = Store::open(&place.folder())?;
-    let all: Vec<(&String, &String)> = (manifest.experiments.iter())
-        .flat_map(|(name, o)| o.measured.iter().map(move |m| (name, &m.record)))
+    let all: Vec<(&String, &Measured)> = (manifest.experiments.iter())
+        .flat_map(|(name, o)| o.measured.iter().map(move |m| (name, m)))
         .collect();
-    let read = |(experiment, id): &(&String, &String)| {
-        let record = store.read(experiment, id)?;
+    let read = |(experiment, measured): &(&String, &Measured)| {
+        let record = store.read(experiment, &measured.record);
+        let record = record.with_context(|| again(experiment, measured))?;
         let finding = compare_record(&record, &golden)?;
         Ok((record.key, finding))
     };

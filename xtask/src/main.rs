@@ -36,6 +36,7 @@ mod workspace;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use anyhow::Context;
 use assay_record::wire::in_one_line;
 use clap::{Args, Parser, Subcommand};
 
@@ -181,11 +182,13 @@ fn main() -> ExitCode {
         Command::Unit(options) => task::unit(&options),
         Command::Collect(options) => task::collect(&options),
     };
+    let written = say::end_output().context("failed to write the output");
+    let result = result.and_then(|ending| written.map(|()| ending));
     match result {
         Ok(Ending::Held) => ExitCode::SUCCESS,
         Ok(Ending::Failed) => ExitCode::from(1),
         Err(error) => {
-            eprintln!("error: {}", in_one_line(error.as_ref()));
+            say::to_people(format_args!("error: {}\n", in_one_line(error.as_ref())));
             ExitCode::from(2)
         }
     }

@@ -73,6 +73,14 @@ impl Manifest {
         Ok(list)
     }
 
+    /// As [`Manifest::load`]; an empty list if nothing was run yet.
+    pub(crate) fn load_or_new(store: &Path) -> anyhow::Result<Self> {
+        match path(store).exists() {
+            true => Self::load(store),
+            false => Ok(Self::new()),
+        }
+    }
+
     /// Experiments and records become names of files, and the list may come
     /// from somebody else's archive.
     fn check_names(&self) -> anyhow::Result<()> {

@@ -5,6 +5,7 @@ use std::path::Path;
 use assay_source::{FileRole, LockStatus, Source, plan, resolve};
 
 use crate::bars::{human_bytes, table};
+use crate::say::{out, outln};
 use crate::{Ending, workspace};
 
 fn file_name(path: &Path) -> String {
@@ -60,13 +61,13 @@ pub(crate) fn models() -> anyhow::Result<Ending> {
             entry.licence.clone(),
         ]);
     }
-    print!("{}", table(&rows));
+    out!("{}", table(&rows));
     let usage = cache.usage()?;
     if usage.bytes > 0 {
-        print!("fetched models on this disk: {}", human_bytes(usage.bytes));
+        out!("fetched models on this disk: {}", human_bytes(usage.bytes));
         match usage.shared {
-            0 => println!(),
-            shared => println!(
+            0 => outln!(),
+            shared => outln!(
                 ", and {} more if revisions did not share equal files",
                 human_bytes(shared)
             ),
@@ -82,7 +83,7 @@ pub(crate) fn models() -> anyhow::Result<Ending> {
             FileRole::Weights => "equal weights, one checkpoint under several names",
             _ => "equal bytes",
         };
-        println!("{what}: {}", holders.join(" = "));
+        outln!("{what}: {}", holders.join(" = "));
     }
     Ok(Ending::Held)
 }

@@ -11,7 +11,7 @@ use assay_source::{
 };
 
 use crate::bars::{human_bytes, human_seconds, table};
-use crate::say::{is_quiet, say};
+use crate::say::{is_quiet, say, to_people};
 use crate::sweep::Unit;
 use crate::{fetch, workspace};
 
@@ -217,7 +217,7 @@ fn print_fetch(
         rows.push(vec![name.clone(), revision, bytes, licence]);
     }
     if !is_quiet() {
-        eprint!("{}", table(&rows));
+        to_people(format_args!("{}", table(&rows)));
     }
     Ok(())
 }
@@ -257,7 +257,7 @@ pub(crate) fn print(units: &[Unit]) {
         rows.push(row);
     }
     if !is_quiet() && rows.len() > 1 {
-        eprint!("{}", table(&rows));
+        to_people(format_args!("{}", table(&rows)));
     }
     let open = units.iter().filter(|u| u.is_open());
     let work: Vec<f64> = open

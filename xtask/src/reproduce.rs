@@ -1,6 +1,7 @@
 //! `reproduce`: the whole way from models to the report.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::slice;
 use std::time::Duration;
@@ -14,7 +15,7 @@ use crate::claims::Claims;
 use crate::computing::Chosen;
 use crate::manifest::Manifest;
 use crate::plan::{self, Candidate, Fetching};
-use crate::say::{is_quiet, say};
+use crate::say::{is_quiet, outln, say, to_people};
 use crate::sweep::local::{self, Workers};
 use crate::sweep::slurm::{self, Cluster, Scheduler};
 use crate::sweep::{Sweep, Unit};
@@ -64,9 +65,10 @@ pub(crate) struct Options {
 }
 
 pub(crate) fn reproduce(options: &Options) -> anyhow::Result<Ending> {
+    options.place.check_folder()?;
     let asked = match &options.claim {
         Some(claim) => experiments_for(claim)?,
-        None if options.all => Vec::new(),
+        // All, if none is named.
         None => options.experiments.clone(),
     };
     let fetching = match (options.dry_run, options.offline) {
@@ -111,9 +113,9 @@ pub(crate) struct Finish<'a> {
 
 impl Finish<'_> {
     pub(crate) fn write(&self, place: &Place, mut manifest: Manifest) -> anyhow::Result<Ending> {
-        let _held = place.hold(self.patience)?;
+        let held = place.hold(self.patience)?;
         stats::summarise(place, &mut manifest)?;
-        manifest.save(&place.folder())?;
+        stats::save(place, &manifest, &held)?;
         let (found, findings) = golden::compare(place, &manifest)?;
         let written = report::write(place, self.out, &manifest, (found, &findings))?;
         print_results(&manifest, &findings, self.json);
@@ -241,7 +243,7 @@ impl Run<'_> {
         }
         if let Some(name) = self.experiments.iter().find(|e| !names.contains(e)) {
             bail!(
-                "there is no experiment {name}; there are {}",
+                "there is no experiment {name:?}; there are {}",
                 names.join(", ")
             );
         }
@@ -257,9 +259,14 @@ impl Run<'_> {
     ) -> anyhow::Result<()> {
         let by = By {
             commit: commit(),
-            command: command(std::env::args().skip(1)),
+            command: command(std::env::args_os().skip(1).map(lossy)),
         };
         for Candidate { name, label, state } in candidates {
+            if assay_golden::SCOPES.contains(&label.as_str()) {
+                bail!(
+                    "a model cannot be called {label}, which golden values call those of no model: rename {name}"
+                );
+            }
             let request = match state {
                 Ok(model) => Ok(self.request(model, experiments, (by.clone(), on))?),
                 Err(reason) => Err(reason),
@@ -311,7 +318,7 @@ pub(crate) const MANY: usize = 12;
 /// The closing table: what ran, what did not and why, and the checks.
 pub(crate) fn print_results(manifest: &Manifest, findings: &[assay_golden::Finding], json: bool) {
     if json {
-        println!("{:#}", results(manifest, findings));
+        outln!("{:#}", results(manifest, findings));
         return;
     }
     let mut rows = vec![
@@ -345,7 +352,7 @@ pub(crate) fn print_results(manifest: &Manifest, findings: &[assay_golden::Findi
         }
     }
     if !is_quiet() {
-        eprint!("\n{}", table(&rows));
+        to_people(format_args!("\n{}", table(&rows)));
     }
     golden::print(findings);
 }
@@ -362,16 +369,24 @@ fn results(manifest: &Manifest, findings: &[assay_golden::Finding]) -> serde_jso
     })
 }
 
-/// The command as it was given, without where its results lie on this machine.
+fn lossy(argument: OsString) -> String {
+    argument.to_string_lossy().into_owned()
+}
+
+/// Where results lie on this machine, and what is said to a cluster, which may
+/// be a secret (--sbatch=--export=...).
+const LEFT_OUT: [&str; 3] = ["--store=", "--out=", "--sbatch="];
+
+/// The command as it was given, without what is nobody's business elsewhere.
 fn command(arguments: impl Iterator<Item = String>) -> Vec<String> {
     let mut kept = Vec::new();
     let mut arguments = arguments;
     while let Some(argument) = arguments.next() {
         match argument.as_str() {
-            "--store" | "--out" => {
+            "--store" | "--out" | "--sbatch" => {
                 arguments.next();
             }
-            other if other.starts_with("--store=") || other.starts_with("--out=") => {}
+            other if LEFT_OUT.iter().any(|option| other.starts_with(option)) => {}
             _ => kept.push(argument),
         }
     }
@@ -425,6 +440,9 @@ mod tests {
             "--store",
             "/a/b",
             "--out=/c",
+            "--sbatch=--export=HF_TOKEN=secret",
+            "--sbatch",
+            "--export=HF_TOKEN=secret",
             "--offline",
         ];
         let kept = command(given.into_iter().map(str::to_owned));

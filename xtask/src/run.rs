@@ -48,6 +48,7 @@ pub(crate) struct Options {
 }
 
 pub(crate) fn run(options: &Options) -> anyhow::Result<Ending> {
+    options.place.check_folder()?;
     let experiments = [options.experiment.clone()];
     let prompts = own_prompts(&options.prompts, options.field.as_deref())?;
     let run = Run {
@@ -61,16 +62,17 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<Ending> {
         holding: &options.holding,
         place: &options.place,
     };
-    let mut measured = run.measure(&options.workers)?;
-    let _held = options.place.hold(options.workers.patience())?;
+    let mut own = run.measure(&options.workers)?;
+    let held = options.place.hold(options.workers.patience())?;
     let folder = options.place.folder();
     // The other experiments of the last run stay as they are.
-    let mut manifest = Manifest::load(&folder).unwrap_or_else(|_| Manifest::new());
-    manifest.experiments.append(&mut measured.experiments);
-    stats::summarise(&options.place, &mut manifest)?;
-    manifest.save(&folder)?;
-    let (_, findings) = golden::compare(&options.place, &manifest)?;
-    print_results(&manifest, &findings, options.json);
+    let mut manifest = Manifest::load_or_new(&folder)?;
+    stats::summarise(&options.place, &mut own)?;
+    manifest.experiments.extend(own.experiments.clone());
+    manifest.summaries.extend(own.summaries.clone());
+    stats::save(&options.place, &manifest, &held)?;
+    let (_, findings) = golden::compare(&options.place, &own)?;
+    print_results(&own, &findings, options.json);
     Ok(golden::ending(&findings))
 }
 

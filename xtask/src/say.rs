@@ -1,7 +1,10 @@
 //! What is said to people on standard error, and when it is not: `--quiet`
 //! leaves errors only, and colours are for terminals.
 
+use std::fmt::Arguments;
+use std::io::{ErrorKind, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 static QUIET: AtomicBool = AtomicBool::new(false);
 
@@ -18,11 +21,60 @@ pub(crate) fn is_quiet() -> bool {
 macro_rules! say {
     ($($words:tt)*) => {
         if !$crate::say::is_quiet() {
-            eprintln!($($words)*);
+            $crate::say::to_people(format_args!("{}\n", format_args!($($words)*)));
         }
     };
 }
 pub(crate) use say;
+
+/// Writes to standard error. Work does not end because nobody listens any
+/// more, or because the log's disk is full.
+pub(crate) fn to_people(words: Arguments) {
+    let _ = std::io::stderr().lock().write_fmt(words);
+}
+
+/// Writes what was asked for to standard output.
+macro_rules! out {
+    ($($words:tt)*) => {
+        $crate::say::to_output(format_args!($($words)*))
+    };
+}
+pub(crate) use out;
+
+/// As [`out`], with the end of the line.
+macro_rules! outln {
+    () => {
+        $crate::say::to_output(format_args!("\n"))
+    };
+    ($($words:tt)*) => {
+        $crate::say::to_output(format_args!("{}\n", format_args!($($words)*)))
+    };
+}
+pub(crate) use outln;
+
+/// What came of writing standard output so far.
+static OUTPUT: Mutex<std::io::Result<()>> = Mutex::new(Ok(()));
+
+pub(crate) fn to_output(words: Arguments) {
+    let mut output = OUTPUT.lock().unwrap_or_else(PoisonError::into_inner);
+    if output.is_ok() {
+        *output = std::io::stdout().lock().write_fmt(words);
+    }
+}
+
+/// Ends standard output.
+///
+/// # Errors
+/// Something of it was lost. A reader that has read enough (`| head`) lost
+/// nothing.
+pub(crate) fn end_output() -> std::io::Result<()> {
+    let mut output = OUTPUT.lock().unwrap_or_else(PoisonError::into_inner);
+    let output = std::mem::replace(&mut *output, Ok(()));
+    match output.and_then(|()| std::io::stdout().flush()) {
+        Err(e) if e.kind() == ErrorKind::BrokenPipe => Ok(()),
+        other => other,
+    }
+}
 
 /// Lines with verdicts and checks in colour, where standard output is a
 /// terminal and nobody set NO_COLOR.

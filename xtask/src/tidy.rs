@@ -8,6 +8,7 @@ use std::process::Command;
 use anyhow::{Context, bail};
 
 use crate::claims::Claims;
+use crate::say::outln;
 use crate::{Ending, workspace};
 
 /// Packages that must build without a tensor library or the hub's client.
@@ -153,9 +154,9 @@ pub(crate) fn tidy() -> anyhow::Result<Ending> {
     let mut broken = 0;
     for (rule, check) in RULES {
         let faults = check(&tree)?;
-        println!("{} {rule}", if faults.is_empty() { "ok  " } else { "FAIL" });
+        outln!("{} {rule}", if faults.is_empty() { "ok  " } else { "FAIL" });
         for fault in &faults {
-            println!("     {fault}");
+            outln!("     {fault}");
         }
         broken += faults.len();
     }

@@ -5,6 +5,7 @@ use std::sync::Mutex;
 use std::time::Instant;
 
 use anyhow::{Context, bail};
+use assay_record::PATIENCE;
 use assay_record::wire::{Event, SuiteModel};
 use clap::Args;
 
@@ -96,7 +97,7 @@ pub(crate) fn train(options: &Options) -> anyhow::Result<Ending> {
                         arguments: &arguments,
                         request: None,
                         environment: &one_thread,
-                        patience: None,
+                        patience: PATIENCE,
                     };
                     if let Err(error) = process.talk(&mut hear) {
                         let mut progress = lock(&progress);

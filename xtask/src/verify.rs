@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::bars::table;
 use crate::claims::{Claims, Declared};
 use crate::manifest::Manifest;
-use crate::say::coloured;
+use crate::say::{coloured, out, outln};
 use crate::{Ending, Place, golden};
 
 /// Check a finished run, and say of each claim what came of it: one line a
@@ -86,7 +86,7 @@ pub(crate) fn verify(options: &Options) -> anyhow::Result<Ending> {
     let checks = checks::all(&run, options.allow_dirty)?;
     if options.json {
         let all = serde_json::json!({"checks": checks, "claims": lines});
-        println!("{}", serde_json::to_string_pretty(&all)?);
+        outln!("{}", serde_json::to_string_pretty(&all)?);
     } else {
         print(&checks, &lines);
     }
@@ -240,17 +240,17 @@ fn print(checks: &[Check], lines: &[Line]) {
             line.but.join("; "),
         ]);
     }
-    print!("{}", coloured(&table(&rows)));
-    println!();
+    out!("{}", coloured(&table(&rows)));
+    outln!();
     for check in checks {
         let word = if check.faults.is_empty() {
             "ok  "
         } else {
             "FAIL"
         };
-        print!("{}", coloured(&format!("{word}  {}\n", check.what)));
+        out!("{}", coloured(&format!("{word}  {}\n", check.what)));
         for fault in &check.faults {
-            println!("      {fault}");
+            outln!("      {fault}");
         }
     }
 }

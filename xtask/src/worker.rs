@@ -7,13 +7,14 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use assay_record::PATIENCE;
 use assay_record::wire::Event;
 
 /// Starts the worker with some arguments, gives it `request` on standard
 /// input, and hands over every event.
 ///
-/// A worker that fails or dies is an error with its own words; the events
-/// before that have been handed over.
+/// A worker that fails, dies or hangs is an error with its own words; the
+/// events before that have been handed over.
 pub(crate) fn talk(
     worker: &Path,
     arguments: &[&str],
@@ -25,9 +26,9 @@ pub(crate) fn talk(
         arguments,
         request,
         environment: &[],
-        patience: None,
+        patience: PATIENCE,
     };
-    process.talk(on_event).map(|_| ())
+    process.talk(on_event)
 }
 
 /// A worker process to be started.
@@ -38,9 +39,8 @@ pub(crate) struct Process<'a> {
     pub(crate) request: Option<&'a str>,
     /// Variables that it gets beside those of this process.
     pub(crate) environment: &'a [(&'a str, &'a str)],
-    /// How long it may say nothing, not even that it lives; as long as it
-    /// likes if None.
-    pub(crate) patience: Option<Duration>,
+    /// How long it may say nothing, not even that it lives.
+    pub(crate) patience: Duration,
 }
 
 /// How a worker that did not fail ended.
@@ -55,30 +55,41 @@ impl Process<'_> {
     pub(crate) fn talk(
         &self,
         on_event: &mut dyn FnMut(Event) -> anyhow::Result<()>,
+    ) -> anyhow::Result<()> {
+        match self.watch(on_event)? {
+            Ended::Well => Ok(()),
+            Ended::Hung => bail!(
+                "the worker showed no sign of life for {} s and was ended; run the command again",
+                self.patience.as_secs()
+            ),
+        }
+    }
+
+    /// As [`talk`], but that a worker that hangs is no error.
+    pub(crate) fn watch(
+        &self,
+        on_event: &mut dyn FnMut(Event) -> anyhow::Result<()>,
     ) -> anyhow::Result<Ended> {
-        let mut child = Command::new(self.worker)
+        let child = Command::new(self.worker)
             .args(self.arguments)
             .envs(self.environment.iter().copied())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
             .with_context(|| format!("failed to start {}", self.worker.display()))?;
-        if let (Some(mut stdin), Some(text)) = (child.stdin.take(), self.request) {
+        let mut child = Child(child);
+        if let (Some(mut stdin), Some(text)) = (child.0.stdin.take(), self.request) {
             // A worker that ended before it read says why in its events.
             let _ = stdin.write_all(text.as_bytes());
         }
         let mut failure = None;
-        if let Some(stdout) = child.stdout.take() {
+        if let Some(stdout) = child.0.stdout.take() {
             let lines = lines(stdout);
             loop {
                 let line = match next(&lines, self.patience) {
                     Next::Line(line) => line.context("failed to read from the worker")?,
                     Next::End => break,
-                    Next::Silence => {
-                        child.kill().context("failed to end a worker that hangs")?;
-                        child.wait().context("failed to wait for the worker")?;
-                        return Ok(Ended::Hung);
-                    }
+                    Next::Silence => return Ok(Ended::Hung),
                 };
                 let event: Event = serde_json::from_str(&line)
                     .with_context(|| format!("the worker wrote {line:?}, which is no event"))?;
@@ -88,12 +99,23 @@ impl Process<'_> {
                 }
             }
         }
-        let status = child.wait().context("failed to wait for the worker")?;
+        let status = child.0.wait().context("failed to wait for the worker")?;
         match failure {
             Some(reason) => bail!("{reason}"),
             None if status.success() => Ok(Ended::Well),
             None => bail!("the worker ended with {status} (out of memory, or killed)"),
         }
+    }
+}
+
+/// A process that does not outlive the talk with it.
+struct Child(std::process::Child);
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        // Neither does anything to one that has ended and was waited for.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
     }
 }
 
@@ -116,10 +138,7 @@ enum Next {
     Silence,
 }
 
-fn next(lines: &Receiver<std::io::Result<String>>, patience: Option<Duration>) -> Next {
-    let Some(patience) = patience else {
-        return lines.recv().map_or(Next::End, Next::Line);
-    };
+fn next(lines: &Receiver<std::io::Result<String>>, patience: Duration) -> Next {
     match lines.recv_timeout(patience) {
         Ok(line) => Next::Line(line),
         Err(RecvTimeoutError::Disconnected) => Next::End,

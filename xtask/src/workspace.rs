@@ -64,6 +64,27 @@ impl Place {
             .unwrap_or_else(|| root().join(".assay").join("store"))
     }
 
+    /// Refuses what is no folder that can be added to.
+    pub(crate) fn check_folder(&self) -> anyhow::Result<()> {
+        let path = self.folder();
+        if path.extension().is_some_and(|e| e == "zip") {
+            bail!(
+                "{} is the archive of a finished run, which can be read and not added to: give a folder with --store",
+                path.display()
+            );
+        }
+        if path.is_symlink() && !path.exists() {
+            bail!("{} is a link that leads nowhere", path.display());
+        }
+        if path.to_str().is_none() {
+            bail!(
+                "{} has a name that is not UTF-8: give another folder with --store",
+                path.display()
+            );
+        }
+        Ok(())
+    }
+
     /// Holds the list of the last run and its summaries, after others have
     /// let them go: two at once would take each other's for their own.
     pub(crate) fn hold(&self, patience: Duration) -> anyhow::Result<UnitClaim> {

@@ -8,14 +8,15 @@ use assay_stats::{Interval, PERMUTATION_DRAWS, stream};
 
 use crate::ExperimentError;
 use crate::judge::Tested;
-use crate::page::{GAIN, Origin, P, Page, Stat, record_id, shown, slug};
+use crate::page::{GAIN, Origin, P, Page, Stat, letters, record_id, shown, slug};
 
 /// Revision of a model that lies on this machine as it is.
 const LAST: &str = "local";
 
 /// How a record's model is printed, and what it is in number ids. Of a model
 /// with several records the one of its last state goes by its name, a
-/// checkpoint by its revision too, and records of one revision by their ids.
+/// checkpoint by its revision too, and records of one revision, or of models whose
+/// names are alike in letters and digits, by their ids.
 ///
 /// # Errors
 /// A record whose key cannot be written.
@@ -23,17 +24,22 @@ pub fn called(record: &Record, records: &[Record]) -> Result<(String, String), E
     let (model, revision) = (&record.key.model, &record.key.revision);
     let of_model = || records.iter().filter(|r| r.key.model == *model);
     let twice = of_model().filter(|r| r.key.revision == *revision).count() > 1;
-    if of_model().count() == 1 || (revision == LAST && !twice) {
-        return Ok((model.clone(), slug(model)));
-    }
-    let name = format!("{model} ({revision})");
-    let id = record_id(record)?;
-    let apart = if twice {
-        id.get(..12).unwrap_or(&id).to_owned()
-    } else {
-        slug(revision)
+    // Other names with the same letters: "My_model" and "my-model".
+    let alike = |r: &Record| r.key.model != *model && letters(&r.key.model).eq(letters(model));
+    let by_id = twice || records.iter().any(alike);
+    let plain = of_model().count() == 1 || (revision == LAST && !twice);
+    let name = match plain {
+        true => model.clone(),
+        false => format!("{model} ({revision})"),
     };
-    Ok((name, format!("{}.{apart}", slug(model))))
+    let id = record_id(record)?;
+    let key = slug(model);
+    let key = match (by_id, plain) {
+        (true, _) => format!("{key}.{}", id.get(..12).unwrap_or(&id)),
+        (false, true) => key,
+        (false, false) => format!("{key}.{}", slug(revision)),
+    };
+    Ok((name, key))
 }
 
 /// Resamples of a bootstrap.

@@ -197,6 +197,7 @@ fn apart(a: &RecordKey, b: &RecordKey) -> Vec<&'static str> {
         ),
         ("experiment.toml", a.spec_sha256 != b.spec_sha256),
         ("model", a.model != b.model || a.revision != b.revision),
+        ("family of models", a.family != b.family),
         ("weights", a.weights_sha256 != b.weights_sha256),
         ("tokenizer", a.tokenizer_sha256 != b.tokenizer_sha256),
         ("prompt set", a.prompts_sha256 != b.prompts_sha256),

@@ -162,22 +162,26 @@ pub(crate) fn plain(name: &str) -> String {
     }
 }
 
+/// What golden values are called that are not of one model: of none, of many.
+pub const SCOPES: [&str; 2] = ["published", "across"];
+
 /// The numbers and verdicts of a summary by the models they rest on.
 fn by_scope(summary: &Summary) -> BTreeMap<String, Expected> {
     let mut scopes: BTreeMap<String, Expected> = BTreeMap::new();
+    let of_record: BTreeMap<&str, &str> = (summary.models.iter())
+        .map(|m| (m.record.as_str(), m.model.as_str()))
+        .collect();
     let scope_of = |number: &Number| -> (String, Vec<String>) {
-        let rests_on = |r: &str| number.records.iter().any(|x| x == r);
-        let models: BTreeSet<String> = summary
-            .models
-            .iter()
-            .filter(|m| rests_on(&m.record))
-            .map(|m| m.model.clone())
+        let models = number.records.iter();
+        let models: BTreeSet<String> = models
+            .filter_map(|r| of_record.get(r.as_str()))
+            .map(|model| (*model).to_owned())
             .collect();
         let models: Vec<String> = models.into_iter().collect();
         match models.as_slice() {
-            [] => ("published".to_owned(), models),
+            [] => (SCOPES[0].to_owned(), models),
             [one] => (one.clone(), models),
-            _ => ("across".to_owned(), models),
+            _ => (SCOPES[1].to_owned(), models),
         }
     };
     let blank = |models| Expected {
@@ -203,7 +207,7 @@ fn by_scope(summary: &Summary) -> BTreeMap<String, Expected> {
             .find(|m| verdict.data.split([' ', ',', '@']).any(|w| w == m.model));
         let (scope, models) = match named {
             Some(m) => (m.model.clone(), vec![m.model.clone()]),
-            None if verdict.data.contains("published") => ("published".to_owned(), Vec::new()),
+            None if verdict.data.contains("published") => (SCOPES[0].to_owned(), Vec::new()),
             None => continue,
         };
         let entry = scopes.entry(scope).or_insert_with(|| blank(models));

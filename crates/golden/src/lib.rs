@@ -21,5 +21,7 @@ mod reference;
 pub use compare::{Computed, Difference, Finding, bounds, within};
 pub use drift::{BySize, Drift, Outcome, Ran, RecordDrift, Spread, Variation, bound_from, least};
 pub use error::GoldenError;
-pub use expected::{Expected, SummaryDrift, compare_summary, drift_of_summary, update_summary};
+pub use expected::{
+    Expected, SCOPES, SummaryDrift, compare_summary, drift_of_summary, update_summary,
+};
 pub use reference::{Reference, compare_record};

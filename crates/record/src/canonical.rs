@@ -1,4 +1,5 @@
 use serde::Serialize;
+use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 /// Compact JSON with the keys of every object in alphabetical order, so that
@@ -8,8 +9,13 @@ use sha2::{Digest, Sha256};
 /// # Errors
 /// A value that JSON cannot hold (a map with keys that are not strings).
 pub fn canonical_json<T: Serialize>(value: &T) -> Result<String, serde_json::Error> {
-    // serde_json's Value keeps objects in a BTreeMap, which sorts the keys.
-    serde_json::to_string(&serde_json::to_value(value)?)
+    canonical_text(&serde_json::to_value(value)?)
+}
+
+/// As [`canonical_json`]: serde_json's Value keeps objects in a BTreeMap, which
+/// sorts the keys.
+pub(crate) fn canonical_text(value: &Value) -> Result<String, serde_json::Error> {
+    serde_json::to_string(value)
 }
 
 /// SHA-256 in lower-case hex.

@@ -6,13 +6,13 @@
 //! that know no locks. Its holder counts in it, a beat a second. Who finds a
 //! claim watches it by its own clock: if the count stands still for as long as
 //! its patience lasts, or the holder is a process of this machine that is gone,
-//! the claim is taken over. No clock of another machine is asked, so clocks may
-//! jump.
+//! the claim is taken over, by one of many where the file system knows locks. No
+//! clock of another machine is asked, so clocks may jump.
 //!
 //! A claim saves work and protects nothing: a holder that was only slow may go
 //! on beside the one that took over, and both commit the same bytes by rename.
 
-use std::fs::File;
+use std::fs::{File, TryLockError};
 use std::io::{Read, Write};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
@@ -26,6 +26,10 @@ use crate::RecordError;
 
 /// How often a holder counts on, and a watcher looks.
 const BEAT: Duration = Duration::from_secs(1);
+
+/// How often a claim is looked for that is there at one moment and not at the
+/// next.
+const LOOKS: u32 = 100;
 
 /// How long a claim may show no sign of life unless a user says otherwise.
 /// File servers may show a count up to a minute late.
@@ -71,9 +75,14 @@ impl Holder {
     /// Is it known to be gone? Of another machine's processes nothing is known.
     fn is_gone(&self) -> bool {
         let knows = Path::new("/proc/self/stat").exists();
-        knows
-            && self.realm == Self::this().realm
-            && started(self.pid).as_ref() != Some(&self.started)
+        if !knows || self.realm != Self::this().realm {
+            return false;
+        }
+        match started(self.pid) {
+            Some(started) => started != self.started,
+            // A system may show each user only processes of their own.
+            None => is_zombie(self.pid) || !is_there(self.pid),
+        }
     }
 }
 
@@ -84,16 +93,32 @@ pub fn hostname() -> String {
     name.trim().to_owned()
 }
 
-/// When a living process started, in the kernel's ticks. A dead one that
-/// nobody has waited for counts as gone.
-fn started(pid: u32) -> Option<String> {
+/// State of a process, and when it started, in the kernel's ticks.
+fn stat(pid: u32) -> Option<(String, String)> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // The name in parentheses may hold anything; the state follows it.
     let (_, rest) = stat.rsplit_once(')')?;
     let mut words = rest.split_whitespace();
-    let state = words.next()?;
-    (!matches!(state, "Z" | "X")).then_some(())?;
-    words.nth(18).map(str::to_owned)
+    let state = words.next()?.to_owned();
+    Some((state, words.nth(18)?.to_owned()))
+}
+
+/// A dead one that nobody has waited for.
+fn is_zombie(pid: u32) -> bool {
+    stat(pid).is_some_and(|(state, _)| matches!(state.as_str(), "Z" | "X"))
+}
+
+/// When a living process started; None also of one that is not to be seen.
+fn started(pid: u32) -> Option<String> {
+    let (_, started) = stat(pid).filter(|_| !is_zombie(pid))?;
+    Some(started)
+}
+
+/// Has any process this number?
+fn is_there(pid: u32) -> bool {
+    // SAFETY: kill with signal 0 sends nothing and touches no memory.
+    let said = unsafe { libc::kill(pid.cast_signed(), 0) };
+    said == 0 || std::io::Error::last_os_error().raw_os_error() != Some(libc::ESRCH)
 }
 
 /// What came of an attempt to claim.
@@ -121,20 +146,30 @@ impl Claim {
     /// # Errors
     /// The folder cannot be written.
     pub(crate) fn attempt(path: &Path) -> Result<Attempt, RecordError> {
-        loop {
+        for _ in 0..LOOKS {
             if let Some(claim) = Self::make(path)? {
                 return Ok(Attempt::Claimed(claim));
             }
             match Seen::read(path)? {
                 // Let go between the two looks.
                 None => {}
-                Some(seen) => match seen.holder {
-                    Some(holder) if !holder.is_gone() => return Ok(Attempt::Held(holder)),
-                    // A torn claim is one that was never taken.
-                    _ => return Ok(Attempt::Claimed(Self::replace(path)?)),
-                },
+                Some(Seen {
+                    holder: Some(holder),
+                    ..
+                }) if !holder.is_gone() => return Ok(Attempt::Held(holder)),
+                // A torn claim is one that was never taken.
+                Some(seen) => {
+                    if let Some(claim) = Self::take_over(path, &seen)? {
+                        return Ok(Attempt::Claimed(claim));
+                    }
+                }
             }
+            std::thread::sleep(BEAT / LOOKS);
         }
+        let strange = "it is there and is not, as a link that leads nowhere";
+        Err(RecordError::io("claim", path)(std::io::Error::other(
+            strange,
+        )))
     }
 
     /// Waits until `path` can be claimed. `tell` hears once who holds it.
@@ -163,7 +198,11 @@ impl Claim {
                 _ => None,
             };
             match (stands, now) {
-                (Some(time), Some(_)) if time >= patience => return Self::replace(path),
+                (Some(time), Some(now)) if time >= patience => {
+                    if let Some(claim) = Self::take_over(path, &now)? {
+                        return Ok(claim);
+                    }
+                }
                 (Some(_), _) => {}
                 (None, Some(now)) => last = Some((now, Instant::now())),
                 (None, None) => last = None,
@@ -188,13 +227,27 @@ impl Claim {
         }
     }
 
-    /// A new claim in the place of one whose holder is gone. Of two that do
-    /// this at once the later one has it, and the other sees that.
-    fn replace(path: &Path) -> Result<Self, RecordError> {
-        let file = written(path)?
-            .persist(path)
-            .map_err(|e| RecordError::io("claim", path)(e.error))?;
-        Self::hold(path, file)
+    /// A new claim in the place of one that was seen to be nobody's; none if
+    /// it has changed since, or another is at it. Where the file system knows
+    /// no locks, of two that do this at once the later one has it, and the
+    /// other sees that.
+    fn take_over(path: &Path, seen: &Seen) -> Result<Option<Self>, RecordError> {
+        let failed = |e| RecordError::io("claim", path)(e);
+        let lock = path.with_file_name(".take-over");
+        let mut options = File::options();
+        let opened = options.write(true).create(true).truncate(false).open(&lock);
+        // Another user's can be held all the same.
+        let opened = opened.or_else(|e| File::open(&lock).map_err(|_| e));
+        let lock = opened.map_err(failed)?;
+        if let Err(TryLockError::WouldBlock) = lock.try_lock() {
+            return Ok(None);
+        }
+        if Seen::read(path)?.as_ref() != Some(seen) {
+            return Ok(None);
+        }
+        let file = written(path)?.persist(path);
+        let file = file.map_err(|e| failed(e.error))?;
+        Self::hold(path, file).map(Some)
     }
 
     fn hold(path: &Path, file: File) -> Result<Self, RecordError> {
@@ -241,8 +294,13 @@ fn is_at(path: &Path, inode: u64) -> bool {
 fn written(path: &Path) -> Result<tempfile::NamedTempFile, RecordError> {
     let folder = path.parent().unwrap_or(Path::new("."));
     std::fs::create_dir_all(folder).map_err(RecordError::io("create", folder))?;
-    let mut file =
-        tempfile::NamedTempFile::new_in(folder).map_err(RecordError::io("claim", path))?;
+    let mut builder = tempfile::Builder::new();
+    // Other users' processes watch it.
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644));
+    let mut file = builder
+        .tempfile_in(folder)
+        .map_err(RecordError::io("claim", path))?;
     let mut line = serde_json::to_string(&Holder::this()).unwrap_or_default();
     line.push('\n');
     file.write_all(line.as_bytes())
@@ -264,7 +322,7 @@ impl Seen {
         match Self::open(path) {
             Ok(seen) => Ok(Some(seen)),
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
-            Err(e) => Err(RecordError::io("read", path)(e)),
+            Err(e) => Err(RecordError::io("read the claim", path)(e)),
         }
     }
 

@@ -4,22 +4,44 @@ use sha2::{Digest, Sha256};
 
 use crate::RecordError;
 
-/// Crates whose sources decide what an experiment measures.
-pub const NUMERIC_CRATES: [&str; 7] = [
-    "hook-site",
-    "checkpoint",
-    "decoder",
-    "trace",
-    "geometry",
-    "problems",
-    "train",
+/// Sources that decide what an experiment measures: of these crates all, of
+/// others what measuring goes through.
+pub const NUMERIC_SOURCES: [&str; 11] = [
+    "crates/hook-site/src",
+    "crates/checkpoint/src",
+    "crates/decoder/src",
+    "crates/trace/src",
+    "crates/geometry/src",
+    "crates/problems/src",
+    "crates/train/src",
+    // Passes and their token ids.
+    "crates/experiment/src/session.rs",
+    // Random streams.
+    "crates/stats/src/rng.rs",
+    // What a record says of its model, and how the model is held.
+    "crates/worker/src/facts.rs",
+    "crates/worker/src/hold.rs",
 ];
 
-/// Locked libraries that decide what an experiment measures.
-const NUMERIC_LIBRARIES: [&str; 4] = ["candle-", "gemm", "half", "tokenizers"];
+/// How the names of locked libraries begin that decide what an experiment
+/// measures: tensors, products, factorizations, random numbers, token ids.
+const NUMERIC_LIBRARIES: [&str; 12] = [
+    "candle-",
+    "gemm",
+    "half",
+    "pulp",
+    "libm",
+    "nalgebra",
+    "simba",
+    "matrixmultiply",
+    "rand_chacha",
+    "tokenizers",
+    "fancy-regex",
+    "unicode-normalization",
+];
 
 /// Hash of everything in the repository that can change an experiment's
-/// samples: the sources of the numeric crates, those of the experiment but for
+/// samples: the numeric sources, those of the experiment but for
 /// its summary (`src/summarise*` and `src/published*`, which only read
 /// records), and the locked versions of the numeric libraries. Called by build scripts, so
 /// that a binary carries the fingerprint of the code it was built from.
@@ -28,8 +50,13 @@ const NUMERIC_LIBRARIES: [&str; 4] = ["candle-", "gemm", "half", "tokenizers"];
 /// A source file or Cargo.lock that cannot be read.
 pub fn numeric_fingerprint(root: &Path, experiment: &str) -> Result<String, RecordError> {
     let mut files = Vec::new();
-    for name in NUMERIC_CRATES {
-        rust_files(&root.join("crates").join(name).join("src"), &mut files)?;
+    for name in NUMERIC_SOURCES {
+        let path = root.join(name);
+        if path.is_dir() {
+            rust_files(&path, &mut files)?;
+        } else {
+            files.push(path);
+        }
     }
     let own = root.join("experiments").join(experiment).join("src");
     let mut measuring = Vec::new();

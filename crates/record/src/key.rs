@@ -40,6 +40,9 @@ pub struct RecordKey {
     pub fingerprint: String,
     /// Registry name, or the name of a folder or file.
     pub model: String,
+    /// Family of models: the cluster of a model in tests across models. A local
+    /// model is a family of its own.
+    pub family: String,
     /// Revision of the weights: a commit, a package version, or "local"; of
     /// recorded activations it ends in [`RECORDING`].
     pub revision: String,
@@ -51,8 +54,9 @@ pub struct RecordKey {
     pub prompts_sha256: String,
     /// The type computed in: "f32", "f16" or "bf16".
     pub dtype: String,
-    /// Kind of device and instruction set, for example "cpu-avx512"; of a GPU its
-    /// architecture, "cuda-sm90".
+    /// Kind of device, instruction set and C library, for example
+    /// "cpu-x86_64-avx512f glibc-2.36"; of a GPU its architecture, "cuda-sm90
+    /// glibc-2.36".
     pub device_class: String,
     /// Named variation of the experiment; "default" unless asked otherwise.
     pub setting: String,

@@ -25,7 +25,7 @@ pub use claim::{Attempt, Claim as UnitClaim, Holder, PATIENCE, hostname};
 pub use claims::{ClaimEntry, ClaimsFile, ExperimentClaims};
 pub use computing::{ComputeDevice, ComputeType};
 pub use error::RecordError;
-pub use fingerprint::{NUMERIC_CRATES, numeric_fingerprint};
+pub use fingerprint::{NUMERIC_SOURCES, numeric_fingerprint};
 pub use key::{RECORDING, RecordKey, SWITCHES, switches_in_force};
 pub use made::Made;
 pub use sample::{Measure, ModelFacts, Record, Sample};

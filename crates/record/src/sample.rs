@@ -153,8 +153,6 @@ pub struct ModelFacts {
 pub struct Record {
     /// Everything that can change a number below.
     pub key: RecordKey,
-    /// Family of models: the cluster of a model in tests across models.
-    pub family: String,
     /// What the model is.
     pub facts: ModelFacts,
     /// The units, in the order of the prompt set.
@@ -194,6 +192,9 @@ impl Record {
     pub fn prompts(&self) -> impl Iterator<Item = &Sample> {
         self.samples.iter().filter(|s| s.unit != Self::MODEL)
     }
+
+    /// Version of the form in which the store keeps records.
+    pub const FORMAT: u32 = 2;
 
     /// Unit name of what belongs to the model as a whole.
     pub const MODEL: &'static str = "model";

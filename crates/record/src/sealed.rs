@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::canonical::{canonical_json, sha256_hex};
+use crate::canonical::{canonical_text, sha256_hex};
 use crate::error::RecordError;
 use crate::store::write_atomically;
 
@@ -37,7 +37,7 @@ impl Seal {
 
     fn text<T: Serialize>(self, value: &T) -> Result<String, serde_json::Error> {
         let content = serde_json::to_value(value)?;
-        let hash = sha256_hex(canonical_json(&content)?.as_bytes());
+        let hash = sha256_hex(canonical_text(&content)?.as_bytes());
         let mut file = serde_json::Map::new();
         file.insert("format".to_owned(), self.format.into());
         file.insert("sha256".to_owned(), hash.into());
@@ -78,7 +78,7 @@ impl Seal {
                 expected: self.format,
             });
         }
-        let canonical = canonical_json(&content).map_err(|e| malformed(e.to_string()))?;
+        let canonical = canonical_text(&content).map_err(|e| malformed(e.to_string()))?;
         let found = sha256_hex(canonical.as_bytes());
         if found != stated {
             return Err(RecordError::Damaged {

@@ -11,7 +11,7 @@ use crate::{Made, Record, RecordKey, Seal};
 const RECORD: Seal = Seal {
     kind: "record",
     field: "record",
-    format: 1,
+    format: Record::FORMAT,
 };
 
 /// How a record came to be.
@@ -40,10 +40,16 @@ impl Store {
     /// The folder cannot be made (read-only, full disk, a file in its place).
     pub fn open(root: &Path) -> Result<Self, RecordError> {
         std::fs::create_dir_all(root).map_err(RecordError::io("create", root))?;
-        Ok(Self {
+        Ok(Self::at(root))
+    }
+
+    /// A store to be looked into; an empty one where there is no folder.
+    #[must_use]
+    pub fn at(root: &Path) -> Self {
+        Self {
             root: root.to_path_buf(),
             patience: PATIENCE,
-        })
+        }
     }
 
     /// With another time after which a claim that shows no sign of life is

@@ -264,6 +264,8 @@ pub enum Event {
         experiment: String,
         /// The file.
         path: PathBuf,
+        /// Of the bytes that were written there.
+        sha256: String,
     },
     /// What a number depends on.
     Depends {

@@ -59,6 +59,34 @@ fn of_many_at_once_one_has_it() {
     }
 }
 
+/// Of many that find a dead one's claim at once, too.
+#[test]
+fn of_many_heirs_one_has_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(folder.path()).unwrap();
+    let mut child = Command::new("true").spawn().unwrap();
+    let path = folder.path().join("claims/tiny@local.claim");
+    let text = {
+        let _held = claimed(&store).unwrap();
+        std::fs::read_to_string(&path).unwrap()
+    };
+    let own = format!("\"pid\":{}", std::process::id());
+    let dead = text.replace(&own, &format!("\"pid\":{}", child.id()));
+    assert_ne!(dead, text);
+    child.wait().unwrap();
+    for _ in 0..200 {
+        std::fs::write(&path, &dead).unwrap();
+        let claims = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..8).map(|_| scope.spawn(|| claimed(&store))).collect();
+            let ended = threads.into_iter().map(|t| t.join().unwrap());
+            ended.collect::<Vec<_>>()
+        });
+        let held: Vec<_> = claims.iter().flatten().collect();
+        assert_eq!(held.len(), 1);
+        assert!(held[0].is_ours());
+    }
+}
+
 const HELD: &str = "claim held by a process of its own";
 
 /// Run again as a child, this test takes the claim and waits to be killed.
@@ -148,12 +176,42 @@ fn a_hung_process_is_taken_over() {
     assert!(claimed(&store).is_none());
 }
 
+/// Whoever shares the store watches the claim, be it another user.
+#[test]
+fn everybody_may_read_a_claim() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(folder.path()).unwrap();
+    let _claim = claimed(&store).unwrap();
+    let file = std::fs::metadata(folder.path().join("claims/tiny@local.claim")).unwrap();
+    // But for what the user's umask takes away from every file.
+    let plain = folder.path().join("plain");
+    std::fs::write(&plain, "").unwrap();
+    let usual = std::fs::metadata(plain).unwrap().permissions().mode();
+    assert_eq!(file.permissions().mode() & 0o444, usual & 0o444);
+}
+
+/// A name that can neither be made nor read is no endless search.
+#[test]
+fn a_link_that_leads_nowhere_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(folder.path()).unwrap();
+    std::fs::create_dir(folder.path().join("claims")).unwrap();
+    let link = folder.path().join("claims/tiny@local.claim");
+    std::os::unix::fs::symlink(folder.path().join("nowhere"), &link).unwrap();
+    let error = store.claim(UNIT).unwrap_err().to_string();
+    assert!(
+        error.contains("cannot claim") && error.contains("tiny@local.claim"),
+        "{error}"
+    );
+}
+
 /// One that counts on is waited for however long it takes, whatever the clock
 /// of its file says.
 #[test]
 fn a_living_process_keeps_its_claim() {
     let folder = tempfile::tempdir().unwrap();
-    let patience = Duration::from_secs(4);
+    let patience = Duration::from_secs(6);
     let store = Store::open(folder.path()).unwrap().with_patience(patience);
     let held = claimed(&store).unwrap();
     let path = folder.path().join("claims/tiny@local.claim");
@@ -162,7 +220,7 @@ fn a_living_process_keeps_its_claim() {
         move || store.wait_for(UNIT, &mut |_| ()).unwrap().is_ours()
     });
     // Clocks jump to and fro.
-    for hours in [0, 500_000, 1, 100_000, 0, 500_000] {
+    for hours in [0, 500_000, 1, 100_000, 0, 500_000, 2, 9] {
         let time = std::time::UNIX_EPOCH + Duration::from_secs(3600 * hours);
         std::fs::File::options()
             .write(true)

@@ -7,7 +7,7 @@ mod fixture;
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use assay_record::{NUMERIC_CRATES, RecordKey, Store, numeric_fingerprint};
+use assay_record::{NUMERIC_SOURCES, RecordKey, Store, numeric_fingerprint};
 use serde_json::Value;
 
 /// The fixture's key with one field changed, for every field that a key has.
@@ -41,7 +41,7 @@ fn every_field_is_part_of_the_id() {
         );
     }
     // The names of PROBES 9 and no fewer.
-    assert_eq!(ids.len(), 14);
+    assert_eq!(ids.len(), 15);
 }
 
 #[test]
@@ -88,13 +88,19 @@ const LOCK: &str = "[[package]]\nname = \"candle-core\"\nversion = \"0.11.1\"\n\
 /// A workspace of empty numeric crates and two experiments.
 fn workspace() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
-    let crates = NUMERIC_CRATES.map(|name| format!("crates/{name}"));
-    let experiments = ["experiments/one", "experiments/two"].map(str::to_owned);
-    for name in crates.iter().chain(&experiments) {
-        write(folder.path(), &format!("{name}/src/lib.rs"), name);
+    let experiments = ["experiments/one/src", "experiments/two/src"];
+    for name in NUMERIC_SOURCES.iter().chain(&experiments) {
+        write(folder.path(), &a_file_of(name), name);
     }
     write(folder.path(), "Cargo.lock", LOCK);
     folder
+}
+
+fn a_file_of(source: &str) -> String {
+    match source.ends_with(".rs") {
+        true => source.to_owned(),
+        false => format!("{source}/lib.rs"),
+    }
 }
 
 fn write(root: &Path, name: &str, text: &str) {
@@ -115,9 +121,11 @@ fn check_fingerprint(file: &str, text: &str, changes: bool) {
 
 #[test]
 fn the_fingerprint_is_that_of_the_code_that_computes() {
-    for name in NUMERIC_CRATES {
-        check_fingerprint(&format!("crates/{name}/src/lib.rs"), "changed", true);
-        check_fingerprint(&format!("crates/{name}/src/deep/new.rs"), "", true);
+    for name in NUMERIC_SOURCES {
+        check_fingerprint(&a_file_of(name), "changed", true);
+        if !name.ends_with(".rs") {
+            check_fingerprint(&format!("{name}/deep/new.rs"), "", true);
+        }
     }
     check_fingerprint("experiments/one/src/lib.rs", "changed", true);
     let bumped = LOCK.replace("0.11.1", "0.11.2");
@@ -127,7 +135,8 @@ fn the_fingerprint_is_that_of_the_code_that_computes() {
 #[test]
 fn the_fingerprint_is_of_nothing_else() {
     check_fingerprint("experiments/two/src/lib.rs", "changed", false);
-    check_fingerprint("crates/stats/src/lib.rs", "changed", false);
+    check_fingerprint("crates/stats/src/bootstrap.rs", "new", false);
+    check_fingerprint("crates/experiment/src/page.rs", "new", false);
     check_fingerprint("crates/decoder/src/notes.md", "changed", false);
     check_fingerprint("crates/decoder/tests/some.rs", "changed", false);
     let other = LOCK.replace("1.0.0", "1.0.1");

@@ -132,9 +132,17 @@ fn damage_and_other_versions_have_their_own_words() {
     let error = after("0.25", "0.75");
     assert!(matches!(error, RecordError::Damaged { .. }), "{error}");
     assert!(error.to_string().contains("is damaged"), "{error}");
-    let error = after("\"format\": 1", "\"format\": 2");
+    let error = after("\"format\": 2", "\"format\": 3");
     let text = error.to_string();
-    assert!(text.contains("record format 2; this build reads format 1"));
+    assert!(text.contains("record format 3; this build reads format 2"));
+}
+
+/// Where fuzzing begins (fuzz/examples/seeds.rs) is a record of today's form.
+#[test]
+fn the_fuzzers_seed_is_a_record() {
+    let seed = include_str!("../../../fuzz/seeds/record/small");
+    let record: Record = serde_json::from_str(seed).unwrap();
+    assert_eq!(record.samples.len(), 1);
 }
 
 #[test]

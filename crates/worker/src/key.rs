@@ -20,12 +20,13 @@ impl Computes {
         if hold.device.is_cpu() {
             // What this program set for a GPU says nothing of the CPU.
             switches.retain(|name, _| !gpu::SWITCHES.iter().any(|(ours, _)| ours == name));
-            let class = cpu_class().to_owned();
+            let class = with_c_library(cpu_class());
             return Ok(Self { class, switches });
         }
         let mut facts = gpu::facts(&hold::device(hold)?)?;
         switches.append(&mut facts.switches);
-        let class = facts.class;
+        // Geometry is the CPU's.
+        let class = with_c_library(&facts.class);
         Ok(Self { class, switches })
     }
 }
@@ -51,6 +52,7 @@ pub(crate) fn key(
         spec_sha256: sha256_hex(declared.experiment.spec_text().as_bytes()),
         fingerprint: declared.fingerprint.to_owned(),
         model: request.model.clone(),
+        family: request.family.clone(),
         revision,
         weights_sha256: digests.weights,
         tokenizer_sha256: digests.tokenizer,
@@ -95,6 +97,22 @@ fn digests(request: &RunRequest) -> Digests {
         .map(|f| (name(&f.path), f.sha256.clone()))
         .collect();
     Digests::of(&files)
+}
+
+/// exp, log and tanh of single numbers are the C library's, whose versions
+/// differ in last bits.
+fn with_c_library(class: &str) -> String {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    {
+        // SAFETY: the function takes nothing and gives a string that stays.
+        let version = unsafe { std::ffi::CStr::from_ptr(libc::gnu_get_libc_version()) };
+        format!("{class} glibc-{}", version.to_string_lossy())
+    }
+    #[cfg(not(all(target_os = "linux", target_env = "gnu")))]
+    {
+        // The system's, whose version it does not say.
+        format!("{class} {}", std::env::consts::OS)
+    }
 }
 
 /// The processor and the widest instruction set that candle's matmul picks by

@@ -5,6 +5,7 @@
 //! requested experiments need are run once, and records are committed by
 //! rename; killed at any point, it leaves nothing half-written.
 
+mod alive;
 mod depends;
 mod describe;
 mod experiments;
@@ -117,7 +118,7 @@ fn main() -> ExitCode {
     let command = Cli::parse().command;
     // These two print one JSON value and no events.
     if !matches!(command, Command::Experiments | Command::Suite { .. }) {
-        say_alive();
+        alive::say();
     }
     let result = match command {
         Command::Experiments => experiments::list(),
@@ -171,24 +172,15 @@ fn request() -> anyhow::Result<String> {
 
 /// Writes one event as a line. A reader that is gone ends the process.
 pub(crate) fn emit(event: &Event) -> anyhow::Result<()> {
+    if !matches!(event, Event::Alive) {
+        alive::sign();
+    }
     let mut line = serde_json::to_string(event)?;
     line.push('\n');
     let mut out = std::io::stdout().lock();
     out.write_all(line.as_bytes())
         .and_then(|()| out.flush())
         .context("failed to write an event: the reader is gone")
-}
-
-/// Says each second that this process lives, until nobody hears it.
-fn say_alive() {
-    std::thread::spawn(|| {
-        loop {
-            std::thread::sleep(Duration::from_secs(1));
-            if emit(&Event::Alive).is_err() {
-                return;
-            }
-        }
-    });
 }
 
 /// Asks the kernel to end this process when xtask dies, so that a killed run

@@ -9,6 +9,7 @@ use assay_record::wire::{Event, RunRequest};
 use assay_record::{Attempt, Made, ModelFacts, Record, RecordKey, Store, UnitClaim, hostname};
 use assay_trace::Recording;
 
+use crate::alive::Waiting;
 use crate::experiments::{self, Declared};
 use crate::key::Computes;
 use crate::survey::{Present, present};
@@ -22,6 +23,7 @@ pub(crate) fn run(text: &str, wait: bool, patience: Duration) -> anyhow::Result<
     let store = Store::open(&request.store)?.with_patience(patience);
     let unit = format!("{}@{}", request.model, request.revision);
     let claim = if wait {
+        let _waiting = Waiting::begin();
         store.wait_for(&unit, &mut |holder| {
             let _ = emit(&Event::Warning {
                 message: format!("{unit} is waited for: {holder} is at work on it"),
@@ -133,7 +135,6 @@ fn measure_in(
         };
         let record = Record {
             key,
-            family: request.family.clone(),
             facts: facts.clone(),
             samples,
         };

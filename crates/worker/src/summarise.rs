@@ -1,6 +1,7 @@
 use anyhow::Context;
 use assay_record::wire::{Event, SummariseRequest};
-use assay_record::{Store, write_atomically};
+use assay_record::{Store, sha256_hex, write_atomically};
+use rayon::prelude::*;
 
 use crate::{emit, experiments};
 
@@ -11,10 +12,9 @@ pub(crate) fn summarise(text: &str) -> anyhow::Result<()> {
         serde_json::from_str(text).context("failed to read the request")?;
     let declared = experiments::find(&request.experiment)?;
     let store = Store::open(&request.store)?;
-    let mut records = Vec::new();
-    for id in &request.records {
-        records.push(store.read(&request.experiment, id)?);
-    }
+    let records = request.records.par_iter();
+    let records = records.map(|id| store.read(&request.experiment, id));
+    let records = records.collect::<Result<Vec<_>, _>>()?;
     let experiment = declared.experiment;
     let summary = experiment.summarise(declared.spec, &records, &request.not_run)?;
     summary.check()?;
@@ -24,6 +24,7 @@ pub(crate) fn summarise(text: &str) -> anyhow::Result<()> {
     write_atomically(&path, text.as_bytes())?;
     emit(&Event::Summarised {
         experiment: request.experiment,
+        sha256: sha256_hex(text.as_bytes()),
         path,
     })
 }

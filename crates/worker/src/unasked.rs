@@ -7,6 +7,9 @@ use anyhow::{Context, bail};
 use assay_record::wire::RunRequest;
 use assay_source::FileRole;
 
+/// What experiments read of a model's folder.
+const READ: [&str; 2] = ["subspace.json", "training.json"];
+
 /// Beside a model's files lies no other that a loader looks for, and their
 /// index of shards names no other.
 pub(crate) fn check(request: &RunRequest, location: &Path) -> anyhow::Result<()> {
@@ -18,7 +21,8 @@ pub(crate) fn check(request: &RunRequest, location: &Path) -> anyhow::Result<()>
     for entry in std::fs::read_dir(location).with_context(failed)? {
         let path = entry.with_context(failed)?.path();
         let name = path.file_name().unwrap_or_default().to_string_lossy();
-        if FileRole::of(&name) != FileRole::Other && !asked(&path) {
+        let taken = FileRole::of(&name) != FileRole::Other || READ.contains(&&*name);
+        if taken && !asked(&path) {
             bail!(
                 "{} lies beside the files of {} and is none of them: move it away",
                 path.display(),

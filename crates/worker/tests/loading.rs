@@ -47,6 +47,9 @@ fn a_file_that_nobody_asked_for_is_not_loaded() {
         "pytorch_model.bin",
         "vocab.json",
         ".x.safetensors",
+        // What experiments read.
+        "subspace.json",
+        "training.json",
     ] {
         check_refused(
             &model(1),

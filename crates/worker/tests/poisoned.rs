@@ -19,6 +19,7 @@ fn changed(key: &RecordKey) -> Vec<(&'static str, RecordKey)> {
         spec_sha256,
         fingerprint,
         model,
+        family,
         revision,
         weights_sha256,
         tokenizer_sha256,
@@ -54,6 +55,7 @@ fn changed(key: &RecordKey) -> Vec<(&'static str, RecordKey)> {
             with(&|k| k.fingerprint = other_hash(fingerprint.clone())),
         ),
         ("model", with(&|k| k.model = format!("{model}-2"))),
+        ("family", with(&|k| k.family = format!("{family}-2"))),
         ("revision", with(&|k| k.revision = format!("{revision}-2"))),
         (
             "weights_sha256",
@@ -197,6 +199,9 @@ fn what_changes_about_a_run_is_another_record() {
     let mut request = work.request();
     request.model = "tiny-2".to_owned();
     check("model", &run(&request, &[]));
+    request = work.request();
+    request.family = "of another family".to_owned();
+    check("family", &run(&request, &[]));
     request = work.request();
     request.revision = "step10".to_owned();
     check("revision", &run(&request, &[]));

@@ -71,6 +71,7 @@ fn record(samples: Vec<Sample>) -> Record {
             spec_sha256: word(),
             fingerprint: word(),
             model: "tiny".to_owned(),
+            family: "llama".to_owned(),
             revision: word(),
             weights_sha256: word(),
             tokenizer_sha256: word(),
@@ -80,7 +81,6 @@ fn record(samples: Vec<Sample>) -> Record {
             setting: "default".to_owned(),
             switches: BTreeMap::new(),
         },
-        family: "llama".to_owned(),
         facts: ModelFacts {
             model_type: word(),
             n_layers: 4,

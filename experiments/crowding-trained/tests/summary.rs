@@ -120,6 +120,7 @@ fn record(organism: &Organism, at: usize, planted: Planted) -> Record {
             spec_sha256: word(),
             fingerprint: word(),
             model: organism.name.clone(),
+            family: "crowding".to_owned(),
             revision: "local".to_owned(),
             weights_sha256: word(),
             tokenizer_sha256: word(),
@@ -129,7 +130,6 @@ fn record(organism: &Organism, at: usize, planted: Planted) -> Record {
             setting: "default".to_owned(),
             switches: BTreeMap::new(),
         },
-        family: "crowding".to_owned(),
         facts: ModelFacts {
             model_type: form.to_owned(),
             n_layers: layers,

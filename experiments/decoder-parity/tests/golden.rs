@@ -52,6 +52,7 @@ fn record(name: &str) -> Record {
             spec_sha256: words("spec"),
             fingerprint: words("fingerprint"),
             model: words(name),
+            family: words("case"),
             revision: words("local"),
             weights_sha256: words("weights"),
             tokenizer_sha256: words("none"),
@@ -61,7 +62,6 @@ fn record(name: &str) -> Record {
             setting: words("default"),
             switches: Default::default(),
         },
-        family: words("case"),
         facts: ModelFacts {
             model_type: config.model_type.clone(),
             n_layers: config.n_layers,

@@ -57,6 +57,7 @@ fn summary(samples: Vec<Sample>) -> Summary {
             spec_sha256: word(),
             fingerprint: word(),
             model: "by-hand".to_owned(),
+            family: word(),
             revision: word(),
             weights_sha256: word(),
             tokenizer_sha256: word(),
@@ -66,7 +67,6 @@ fn summary(samples: Vec<Sample>) -> Summary {
             setting: "default".to_owned(),
             switches: Default::default(),
         },
-        family: word(),
         facts: ModelFacts {
             model_type: word(),
             n_layers: 2,

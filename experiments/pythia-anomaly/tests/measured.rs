@@ -198,6 +198,7 @@ fn made_up(block: &str, gain: f64, cos: f64, loss: f64) -> Record {
             spec_sha256: word(),
             fingerprint: word(),
             model: word(),
+            family: word(),
             revision: word(),
             weights_sha256: word(),
             tokenizer_sha256: word(),
@@ -207,7 +208,6 @@ fn made_up(block: &str, gain: f64, cos: f64, loss: f64) -> Record {
             setting: "default".to_owned(),
             switches: BTreeMap::new(),
         },
-        family: word(),
         facts: ModelFacts {
             model_type: word(),
             n_layers: 2,

@@ -103,6 +103,7 @@ fn record(revision: &str, age: f64) -> Record {
             spec_sha256: "made-up".to_owned(),
             fingerprint: "made-up".to_owned(),
             model: "made-up".to_owned(),
+            family: "made-up".to_owned(),
             revision: revision.to_owned(),
             weights_sha256: "made-up".to_owned(),
             tokenizer_sha256: "made-up".to_owned(),
@@ -112,7 +113,6 @@ fn record(revision: &str, age: f64) -> Record {
             setting: "default".to_owned(),
             switches: BTreeMap::new(),
         },
-        family: "made-up".to_owned(),
         facts: ModelFacts {
             model_type: "made-up".to_owned(),
             n_layers: LAYERS,

@@ -293,6 +293,7 @@ fn made_up(family: &str, effect: f64, placebo: f64) -> Record {
             spec_sha256: word(),
             fingerprint: word(),
             model: format!("made-up-{family}"),
+            family: family.to_owned(),
             revision: word(),
             weights_sha256: word(),
             tokenizer_sha256: word(),
@@ -302,7 +303,6 @@ fn made_up(family: &str, effect: f64, placebo: f64) -> Record {
             setting: "default".to_owned(),
             switches: BTreeMap::new(),
         },
-        family: family.to_owned(),
         facts: ModelFacts {
             model_type: word(),
             n_layers: 2,

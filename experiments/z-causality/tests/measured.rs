@@ -185,6 +185,7 @@ fn record(samples: Vec<Sample>) -> Record {
             spec_sha256: word(),
             fingerprint: word(),
             model: "by-hand".to_owned(),
+            family: "llama".to_owned(),
             revision: word(),
             weights_sha256: word(),
             tokenizer_sha256: word(),
@@ -194,7 +195,6 @@ fn record(samples: Vec<Sample>) -> Record {
             setting: "default".to_owned(),
             switches: BTreeMap::new(),
         },
-        family: "llama".to_owned(),
         facts: ModelFacts {
             model_type: word(),
             n_layers: 4,

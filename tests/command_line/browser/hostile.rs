@@ -44,7 +44,7 @@ fn rewrite(bench: &Bench) {
         let id = path.file_stem().unwrap().to_str().unwrap().to_owned();
         let mut record = store.read("h25-gain", &id).unwrap();
         other.clone_into(&mut record.key.model);
-        other.clone_into(&mut record.family);
+        other.clone_into(&mut record.key.family);
         let note = Made {
             at: 0,
             host: other.to_owned(),

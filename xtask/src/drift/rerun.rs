@@ -10,7 +10,7 @@ use assay_golden::{
     drift_of_summary,
 };
 use assay_record::wire::{By, Event, Hold, RunRequest, SummariseRequest};
-use assay_record::{Record, Store, Summary};
+use assay_record::{PATIENCE, Record, Store, Summary};
 
 use super::set::Unit;
 use super::variations::Program;
@@ -111,9 +111,9 @@ fn talk(
         arguments: &arguments,
         request: Some(request),
         environment: &environment,
-        patience: None,
+        patience: PATIENCE,
     };
-    process.talk(on_event).map(|_| ())
+    process.talk(on_event)
 }
 
 fn request(unit: &Unit, store: &Path) -> anyhow::Result<String> {

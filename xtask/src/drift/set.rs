@@ -1,6 +1,6 @@
 //! golden/drift.toml: what is run again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context, bail};
 use serde::Deserialize;
@@ -76,6 +76,7 @@ pub(super) fn of(
     }
     let wanted = |asked: &[String], name: &String| asked.is_empty() || asked.contains(name);
     let mut units: BTreeMap<String, Unit> = BTreeMap::new();
+    let mut seen = BTreeSet::new();
     let (mut seconds, mut by_host) = (0.0, Vec::new());
     for rerun in file.rerun {
         if !wanted(experiments, &rerun.experiment) {
@@ -109,6 +110,7 @@ pub(super) fn of(
         }
         for candidate in candidates {
             let label = &candidate.label;
+            seen.insert(label.clone());
             let declared = names.is_none_or(|n| n.contains(label));
             if !declared || !wanted(models, label) {
                 continue;
@@ -123,6 +125,13 @@ pub(super) fn of(
             });
             unit.experiments.push(rerun.experiment.clone());
         }
+    }
+    if let Some(name) = models.iter().find(|m| !seen.contains(*m)) {
+        bail!(
+            "{} has no model {name} for what is asked; it has {}",
+            path.display(),
+            seen.into_iter().collect::<Vec<_>>().join(", ")
+        );
     }
     Ok(Set {
         units: units.into_values().collect(),

@@ -20,6 +20,7 @@ fn record(model: &str, device_class: &str, values: &[f64]) -> Record {
             spec_sha256: text("s"),
             fingerprint: text("f"),
             model: text(model),
+            family: text("f"),
             revision: text("local"),
             weights_sha256: text("w"),
             tokenizer_sha256: text("t"),
@@ -29,7 +30,6 @@ fn record(model: &str, device_class: &str, values: &[f64]) -> Record {
             setting: text("default"),
             switches: BTreeMap::new(),
         },
-        family: text("f"),
         facts: ModelFacts {
             model_type: text("llama"),
             n_layers: 3,

@@ -7,6 +7,7 @@ use assay_record::{Cell, Number, RecordKey, Summary, Tolerance, numeric_fingerpr
 use chrono::DateTime;
 
 use super::Run;
+use crate::say::outln;
 use crate::workspace;
 
 /// Enough digits to recognise a number by.
@@ -30,13 +31,13 @@ pub(super) fn number(
     id: &str,
     number: &Number,
 ) -> anyhow::Result<()> {
-    println!("{id} = {}", number.value);
-    println!("what       {}", number.what);
+    outln!("{id} = {}", number.value);
+    outln!("what       {}", number.what);
     for place in summary.map(|s| places(s, id)).unwrap_or_default() {
-        println!("printed    in {place}");
+        outln!("printed    in {place}");
     }
     let (abs, rel) = bounds(number.tolerance);
-    println!(
+    outln!(
         "tolerance  {}",
         match number.tolerance {
             Tolerance::Exact => "exact: any difference is a failure".to_owned(),
@@ -45,21 +46,21 @@ pub(super) fn number(
         }
     );
     if let Some(source) = &number.source {
-        println!("source     {source}");
+        outln!("source     {source}");
     }
     match summary {
         Some(summary) => {
             let path = (run.place.summaries()).join(format!("{}.json", summary.experiment));
-            println!("summary    {}, sha256 {}", path.display(), hash_of(&path));
+            outln!("summary    {}, sha256 {}", path.display(), hash_of(&path));
         }
-        None => println!("summary    none: the report states it of the run itself"),
+        None => outln!("summary    none: the report states it of the run itself"),
     }
     let many = number.records.len();
     if many > MANY {
-        println!("records    {many}, of which the first {MANY} follow");
+        outln!("records    {many}, of which the first {MANY} follow");
     }
     for record in number.records.iter().take(MANY) {
-        println!();
+        outln!();
         self::record(run, record)?;
     }
     Ok(())
@@ -117,19 +118,19 @@ fn record_lines(run: &Run, experiment: &str, id: &str) -> anyhow::Result<()> {
     let record = run.store.read(experiment, id)?;
     let key = &record.key;
     let path = run.store.record_path(experiment, id);
-    println!("record     {id}");
-    println!("  file         {}", path.display());
-    println!("  model        {} revision {}", key.model, key.revision);
-    println!("  weights      sha256 {}", key.weights_sha256);
-    println!("  tokenizer    sha256 {}", key.tokenizer_sha256);
-    println!(
+    outln!("record     {id}");
+    outln!("  file         {}", path.display());
+    outln!("  model        {} revision {}", key.model, key.revision);
+    outln!("  weights      sha256 {}", key.weights_sha256);
+    outln!("  tokenizer    sha256 {}", key.tokenizer_sha256);
+    outln!(
         "  prompts      sha256 {}{}",
         key.prompts_sha256,
         prompt_files(run, key)
     );
-    println!("  declaration  {}", declaration(key));
-    println!("  code         fingerprint {}", code(key));
-    println!(
+    outln!("  declaration  {}", declaration(key));
+    outln!("  code         fingerprint {}", code(key));
+    outln!(
         "  computed     in {} on {}, setting {}, switches {}",
         key.dtype,
         key.device_class,
@@ -137,7 +138,7 @@ fn record_lines(run: &Run, experiment: &str, id: &str) -> anyhow::Result<()> {
         switches(key)
     );
     match run.store.made(experiment, id)? {
-        Some(made) => println!(
+        Some(made) => outln!(
             "  made         {}, by cargo xtask {}, commit {}, host {}, {} threads",
             when(made.at),
             made.command.join(" "),
@@ -145,10 +146,10 @@ fn record_lines(run: &Run, experiment: &str, id: &str) -> anyhow::Result<()> {
             made.host,
             made.threads
         ),
-        None => println!("  made         nothing is known of how"),
+        None => outln!("  made         nothing is known of how"),
     }
     let measures: usize = record.samples.iter().map(|s| s.measures.len()).sum();
-    println!(
+    outln!(
         "  samples      {}, with {measures} measures in all",
         record.samples.len()
     );

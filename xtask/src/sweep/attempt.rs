@@ -85,9 +85,9 @@ fn once(unit: &Unit, request: &str, how: How) -> anyhow::Result<Tried> {
         arguments: &arguments,
         request: Some(request),
         environment: &environment,
-        patience: Some(how.patience),
+        patience: how.patience,
     };
-    let ended = process.talk(&mut |event| {
+    let ended = process.watch(&mut |event| {
         match event {
             Event::Progress { stage, done, total } => bar.steps(&stage, done, total),
             Event::Warning { message } => bar.say(&message),
@@ -130,8 +130,11 @@ fn once(unit: &Unit, request: &str, how: How) -> anyhow::Result<Tried> {
             let open: Vec<&String> = open.filter(|e| !outcome.ended.contains_key(*e)).collect();
             // A store that cannot be written stops the run; a model that
             // cannot be read is that model's row.
-            if open.is_empty() || is_about_the_store(&reason) {
+            if is_about_the_store(&reason) {
                 return Err(error);
+            }
+            if open.is_empty() {
+                crate::say::say!("{name}: its worker failed after its last record: {reason}");
             }
             for experiment in open {
                 let end = End::Failed(reason.clone());
@@ -148,6 +151,7 @@ fn is_about_the_store(reason: &str) -> bool {
         "cannot write",
         "cannot create",
         "cannot claim",
+        "cannot read the claim",
         "cannot sync",
     ]
     .iter()

@@ -117,11 +117,14 @@ pub(crate) fn run(
 /// Takes units until there are none.
 fn work(sweep: &Sweep, how: How, (state, freed): (&Mutex<Shared>, &Condvar), limit: Option<u64>) {
     while let Some((i, wait)) = next(sweep, (state, freed), limit) {
+        let at_work = AtWork {
+            shared: (state, freed),
+            memory: memory(sweep, i),
+        };
         let begun = Instant::now();
         let attempted = attempt(&sweep.units[i], How { wait, ..how });
         let mut shared = lock(state);
         shared.computing += begun.elapsed();
-        shared.memory -= memory(sweep, i);
         match attempted {
             Ok(Attempted::Ended(outcome)) => {
                 shared.outcomes.insert(i, outcome);
@@ -133,6 +136,21 @@ fn work(sweep: &Sweep, how: How, (state, freed): (&Mutex<Shared>, &Condvar), lim
             Ok(Attempted::Held) => shared.held.push_back(i),
             Err(error) => shared.failure = Some(error),
         }
+        drop(shared);
+        drop(at_work);
+    }
+}
+
+/// A unit at work, whose memory others wait for, however the work ends.
+struct AtWork<'a> {
+    shared: (&'a Mutex<Shared>, &'a Condvar),
+    memory: u64,
+}
+
+impl Drop for AtWork<'_> {
+    fn drop(&mut self) {
+        let (state, freed) = self.shared;
+        lock(state).memory -= self.memory;
         freed.notify_all();
     }
 }

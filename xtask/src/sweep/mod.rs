@@ -72,6 +72,16 @@ pub(crate) enum End {
     Failed(String),
 }
 
+impl End {
+    /// Why the worker failed, if it did.
+    pub(crate) fn failure(self) -> Option<String> {
+        match self {
+            Self::Failed(reason) => Some(reason),
+            Self::Record(_) | Self::NotRun(_) => None,
+        }
+    }
+}
+
 /// What is to be done, in the order in which the report shows it.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -6,19 +6,20 @@
 //! see, as it must see the models and the checkout:
 //! `sweeps/<n>/{sweep.json, bin/, task.sh, report.sh, logs/, outcomes/}`.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, bail};
-use assay_record::sha256_hex;
+use assay_record::{ComputeDevice, sha256_hex};
 use serde::{Deserialize, Serialize};
 
 use super::Sweep;
 use super::task::{self, Submission};
 use crate::bars::{human_bytes, human_seconds, table};
 use crate::reproduce::{Finish, Run};
-use crate::say::{is_quiet, say};
+use crate::say::{is_quiet, outln, say, to_people};
 use crate::{Ending, Holding, workspace};
 
 /// Where a sweep is computed.
@@ -106,11 +107,21 @@ fn up(minutes: u64) -> u64 {
 }
 
 /// The tasks of the open units, those that ask for the same side by side; at
-/// most `most` of them.
+/// most `most` of them. Units of one model are in one task: in two, one would
+/// wait for the other while its own time runs.
 fn tasks(sweep: &Sweep, most: usize, threads: f64) -> Vec<Task> {
-    let open = sweep.open();
-    let mut tasks: Vec<Task> = open.iter().map(|i| Task::of(sweep, *i, threads)).collect();
-    tasks.sort_by_key(Task::asks);
+    let mut of_models: BTreeMap<_, Task> = BTreeMap::new();
+    for i in sweep.open() {
+        let model = sweep.units[i].request().map(|r| (&r.model, &r.revision));
+        let task = Task::of(sweep, i, threads);
+        let task = match of_models.remove(&model) {
+            Some(first) => first.and(&task),
+            None => task,
+        };
+        of_models.insert(model, task);
+    }
+    let mut tasks: Vec<Task> = of_models.into_values().collect();
+    tasks.sort_by_key(|task| (task.asks(), task.units.clone()));
     let each = tasks.len().div_ceil(most.max(1)).max(1);
     let chunk = |tasks: &[Task]| {
         let (first, rest) = tasks.split_first()?;
@@ -149,6 +160,10 @@ pub(crate) fn submit(
         if let Ok(request) = &mut unit.request {
             // The tasks start elsewhere.
             request.store.clone_from(&store);
+            // Whichever GPU a task is given is its first.
+            if let ComputeDevice::Cuda(number) = &mut request.hold.device {
+                *number = 0;
+            }
             for file in &mut request.files {
                 file.path = std::path::absolute(&file.path)?;
             }
@@ -170,9 +185,15 @@ pub(crate) fn submit(
         },
         claim: finish.claim.map(str::to_owned),
         patience: finish.patience.as_secs(),
+        id: String::new(),
     };
     print_tasks(&submission.tasks);
     let folder = next_folder(&store);
+    if !dry {
+        // What the store's name in the queue is made of.
+        let sweeps = store.join("sweeps");
+        std::fs::create_dir_all(&sweeps).with_context(|| unwritable(&sweeps))?;
+    }
     let jobs = Jobs {
         name: name(&folder),
         folder,
@@ -206,7 +227,7 @@ fn print_tasks(tasks: &[Task]) {
     }
     say!("slurm: a job array of {} tasks", tasks.len());
     if !is_quiet() && !tasks.is_empty() {
-        eprint!("{}", table(&rows));
+        to_people(format_args!("{}", table(&rows)));
     }
 }
 
@@ -236,10 +257,12 @@ fn next_folder(store: &Path) -> PathBuf {
     store.join("sweeps").join((last + 1).to_string())
 }
 
-/// The array's name in the queue: which store's, and which submission.
+/// The array's name in the queue: which store's, by whatever way it is reached,
+/// and which submission.
 fn name(folder: &Path) -> String {
-    let store = folder.parent().unwrap_or(folder).as_os_str();
-    let hash = sha256_hex(store.as_encoded_bytes());
+    let sweeps = folder.parent().unwrap_or(folder);
+    let sweeps = sweeps.canonicalize().unwrap_or(sweeps.to_path_buf());
+    let hash = sha256_hex(sweeps.as_os_str().as_encoded_bytes());
     let number = folder.file_name().unwrap_or_default().to_string_lossy();
     format!("assay-{}-{number}", hash.get(..8).unwrap_or(&hash))
 }
@@ -264,29 +287,40 @@ fn is_under_way(store: &Path) -> anyhow::Result<bool> {
             "--array",
             "--name",
             &names,
-            "--format=%T",
+            "--format=%T %r",
         ],
     )?;
-    let mut states: Vec<&str> = queue.lines().map(str::trim).collect();
+    let jobs = queue.lines().filter_map(|line| line.trim().split_once(' '));
+    let (mut states, reasons): (Vec<&str>, Vec<&str>) = jobs.unzip();
     states.sort_unstable();
     let counts: Vec<String> = states
         .chunk_by(|a, b| a == b)
         .map(|same| format!("{} {}", same.len(), same[0].to_lowercase()))
         .collect();
-    if let Ok(submission) = Submission::load(&folder) {
-        let (ended, failed) = submission.ended(&folder);
-        say!(
-            "sweep {}: {ended} of {} units have ended, {} of them failed",
-            folder.display(),
-            submission.sweep.open().len(),
-            failed.len()
-        );
-        failed.iter().for_each(task::print_failure);
+    match Submission::load(&folder) {
+        Ok(submission) => {
+            let (ended, failed) = submission.ended(&folder, counts.is_empty());
+            say!(
+                "sweep {}: {ended} of {} units have ended, {} of them failed",
+                folder.display(),
+                submission.sweep.open().len(),
+                failed.len()
+            );
+            failed.iter().for_each(task::print_failure);
+        }
+        Err(e) => say!("sweep {}: {e:#}", folder.display()),
     }
     if counts.is_empty() {
         return Ok(false);
     }
     say!("in the queue: {} jobs", counts.join(", "));
+    // But for the report's, which waits for the others.
+    let held = |reason: &&str| ["JobHeldUser", "Dependency"].contains(reason);
+    if reasons.iter().all(held) && reasons.contains(&"JobHeldUser") {
+        say!(
+            "every task is held, by scontrol hold or since the submission was cut off: release them, or stop them and give this command again"
+        );
+    }
     print_how_to_watch(&name, &folder);
     Ok(true)
 }
@@ -325,10 +359,7 @@ impl Jobs<'_> {
     /// build in the meantime changes nothing.
     fn prepare(&self, submission: &Submission, worker: &Path) -> anyhow::Result<()> {
         let folder = &self.folder;
-        let unwritable = |path: &Path| format!("failed to write {}", path.display());
         // Of two that submit at once, one makes the folder.
-        let sweeps = folder.parent().unwrap_or(folder);
-        std::fs::create_dir_all(sweeps).with_context(|| unwritable(sweeps))?;
         std::fs::create_dir(folder).with_context(|| unwritable(folder))?;
         for name in ["bin", "logs", "outcomes"] {
             let path = folder.join(name);
@@ -360,10 +391,13 @@ impl Jobs<'_> {
 
     /// Options of both jobs.
     fn common(&self, name: &str, log: &str) -> Vec<String> {
+        // Slurm replaces what follows a percent sign.
+        let logs = self.folder.join("logs").display().to_string();
+        let logs = logs.replace('%', "%%");
         let mut options = vec![
             "--parsable".to_owned(),
             format!("--job-name={name}"),
-            format!("--output={}", self.folder.join("logs").join(log).display()),
+            format!("--output={logs}/{log}"),
             // A task that runs again goes on in its log.
             "--open-mode=append".to_owned(),
         ];
@@ -398,22 +432,47 @@ impl Jobs<'_> {
             "--hold".to_owned(),
             "--requeue".to_owned(),
             format!("--array={range}"),
-            format!("--mem={mebibytes}M"),
-            format!("--time={minutes}"),
         ]);
+        options.extend(self.asking((mebibytes, minutes)));
         self.and_script(options, "task.sh")
     }
 
-    /// What the tasks of a class ask for. The array as a whole asks for the
-    /// most.
-    fn update(array: &str, range: &Range<usize>, task: &Task) -> Vec<String> {
-        let (mebibytes, minutes) = task.asks();
-        vec![
-            "update".to_owned(),
-            format!("JobId={array}_[{}]", span(range)),
-            format!("MinMemoryNode={mebibytes}"),
-            format!("TimeLimit={minutes}"),
-        ]
+    /// What tasks ask for, but for what the user says of it with sbatch's own
+    /// options: MiB and minutes.
+    fn asked(&self, (mebibytes, minutes): (u64, u64)) -> (Option<u64>, Option<u64>) {
+        let said = |is: fn(&str) -> bool| self.cluster.sbatch.iter().any(|option| is(option));
+        // --mem-per-cpu too, which goes with no --mem.
+        let memory = said(|option| option.starts_with("--mem"));
+        let time = said(|option| {
+            let (name, _) = option.split_once('=').unwrap_or((option, ""));
+            name == "--time" || name.starts_with("-t")
+        });
+        ((!memory).then_some(mebibytes), (!time).then_some(minutes))
+    }
+
+    fn asking(&self, asks: (u64, u64)) -> impl Iterator<Item = String> + use<> {
+        let (memory, time) = self.asked(asks);
+        let memory = memory.map(|mebibytes| format!("--mem={mebibytes}M"));
+        memory
+            .into_iter()
+            .chain(time.map(|minutes| format!("--time={minutes}")))
+    }
+
+    /// What the tasks of each class ask for, where the array as a whole asks
+    /// for the most.
+    fn updates(&self, array: &str, tasks: &[Task]) -> Vec<Vec<String>> {
+        let update = |(range, task): (Range<usize>, &Task)| {
+            let (memory, time) = self.asked(task.asks());
+            let fields = [
+                memory.map(|mebibytes| format!("MinMemoryNode={mebibytes}")),
+                time.map(|minutes| format!("TimeLimit={minutes}")),
+            ];
+            let fields: Vec<String> = fields.into_iter().flatten().collect();
+            let job = format!("JobId={array}_[{}]", span(&range));
+            let update = [vec!["update".to_owned(), job], fields.clone()].concat();
+            (!fields.is_empty()).then_some(update)
+        };
+        classes(tasks).into_iter().filter_map(update).collect()
     }
 
     fn report(&self, array: Option<&str>) -> Vec<String> {
@@ -423,23 +482,21 @@ impl Jobs<'_> {
             options.push(format!("--dependency=afterany:{array}"));
             options.push("--kill-on-invalid-dep=yes".to_owned());
         }
-        let (mebibytes, minutes) = REPORT;
-        options.push(format!("--mem={mebibytes}M"));
-        options.push(format!("--time={minutes}"));
+        options.extend(self.asking(REPORT));
         self.and_script(options, "report.sh")
     }
 
     /// What would be said to Slurm.
     fn print(&self, tasks: &[Task]) {
         if !tasks.is_empty() {
-            println!("sbatch {}", self.array(tasks).join(" "));
-            for (range, task) in classes(tasks) {
-                println!("scontrol {}", Self::update("ARRAY", &range, task).join(" "));
+            outln!("{}", line("sbatch", &self.array(tasks)));
+            for update in self.updates("ARRAY", tasks) {
+                outln!("{}", line("scontrol", &update));
             }
-            println!("scontrol release ARRAY");
+            outln!("scontrol release ARRAY");
         }
         let array = (!tasks.is_empty()).then_some("ARRAY");
-        println!("sbatch {}", self.report(array).join(" "));
+        outln!("{}", line("sbatch", &self.report(array)));
     }
 
     fn submit(&self, tasks: &[Task]) -> anyhow::Result<()> {
@@ -447,8 +504,8 @@ impl Jobs<'_> {
         if !tasks.is_empty() {
             let id = sbatch(&self.array(tasks))?;
             let set = || {
-                for (range, task) in classes(tasks) {
-                    slurm("scontrol", &Self::update(&id, &range, task))?;
+                for update in self.updates(&id, tasks) {
+                    slurm("scontrol", &update)?;
                 }
                 let report = sbatch(&self.report(Some(&id)))?;
                 slurm("scontrol", &["release", id.as_str()])?;
@@ -497,19 +554,39 @@ fn slurm<S: AsRef<std::ffi::OsStr>>(program: &str, arguments: &[S]) -> anyhow::R
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
+fn unwritable(path: &Path) -> String {
+    format!("failed to write {}", path.display())
+}
+
 /// A path as one word of the shell.
 fn quoted(path: &Path) -> String {
     format!("'{}'", path.display().to_string().replace('\'', "'\\''"))
 }
 
+/// A command as the shell takes it: words of plain characters as they are.
+fn line(program: &str, arguments: &[String]) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_=+.,/:%@".contains(c);
+    let words = arguments.iter().map(|word| match word.chars().all(plain) {
+        true if !word.is_empty() => word.clone(),
+        _ => quoted(Path::new(word)),
+    });
+    let words: Vec<String> = words.collect();
+    format!("{program} {}", words.join(" "))
+}
+
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use std::collections::BTreeMap;
     use std::path::Path;
 
+    use assay_record::ComputeDevice;
     use assay_record::wire::{By, Hold, RunRequest, Work};
 
-    use super::{Sweep, classes, quoted, span, tasks};
+    use super::{Cluster, Jobs, Submission, Sweep, classes, line, quoted, span, tasks};
+    use crate::Holding;
+    use crate::computing::Computing;
     use crate::sweep::Unit;
 
     /// A sweep of units that need (GiB, seconds).
@@ -575,8 +652,149 @@ mod tests {
         assert_eq!(tasks[0].asks(), (2048, 30));
     }
 
+    fn submission(sweep: Sweep) -> Submission {
+        Submission {
+            tasks: tasks(&sweep, 1000, 1.0),
+            sweep,
+            store: "store".into(),
+            out: "out".into(),
+            claim: None,
+            patience: 60,
+            id: String::new(),
+        }
+    }
+
+    /// Tasks of two classes, submitted with these options of sbatch.
+    fn jobs(sbatch: &[&str], device: ComputeDevice) -> (Vec<String>, Vec<Vec<String>>) {
+        let tasks = tasks(&sweep(&[(1, 1.0), (30, 600.0)]), 1000, 1.0);
+        let jobs = Jobs {
+            name: "name".to_owned(),
+            folder: "folder".into(),
+            cluster: &Cluster {
+                on: None,
+                partition: Some("fast".to_owned()),
+                array_limit: Some(3),
+                sbatch: sbatch.iter().map(|option| (*option).to_owned()).collect(),
+            },
+            holding: &Holding {
+                memory: None,
+                as_stored: false,
+                full: false,
+                computing: Computing {
+                    device,
+                    dtype: None,
+                },
+            },
+        };
+        (jobs.array(&tasks), jobs.updates("7", &tasks))
+    }
+
+    #[test]
+    fn each_task_asks_for_what_it_needs() {
+        let (array, updates) = jobs(&[], ComputeDevice::Cuda(1));
+        for option in [
+            "--gres=gpu:1",
+            "--partition=fast",
+            "--array=0-1%3",
+            "--mem=32768M",
+            "--time=60",
+        ] {
+            assert!(array.iter().any(|o| o == option), "{option}: {array:?}");
+        }
+        let of = |task, mebibytes, minutes| {
+            let fields = ["MinMemoryNode", "TimeLimit"];
+            vec![
+                "update".to_owned(),
+                format!("JobId=7_[{task}]"),
+                format!("{}={mebibytes}", fields[0]),
+                format!("{}={minutes}", fields[1]),
+            ]
+        };
+        assert_eq!(updates, [of(0, 2048, 10), of(1, 32768, 60)]);
+        let (array, _) = jobs(&[], ComputeDevice::Cpu);
+        assert!(!array.iter().any(|o| o.contains("gpu")), "{array:?}");
+    }
+
+    /// And no update takes it back.
+    #[test]
+    fn what_the_user_asks_for_counts() {
+        let (array, updates) = jobs(&["--mem-per-cpu=9G"], ComputeDevice::Cpu);
+        assert!(!array.iter().any(|o| o.starts_with("--mem=")), "{array:?}");
+        assert!(updates.iter().all(|u| !u.concat().contains("MinMemory")));
+        assert!(updates.iter().all(|u| u.concat().contains("TimeLimit")));
+        for time in ["--time=5", "-t5"] {
+            let (array, updates) = jobs(&["--mem=9G", time], ComputeDevice::Cpu);
+            let of_time = |o: &&String| o.starts_with("--time") || o.starts_with("-t");
+            assert_eq!(array.iter().filter(of_time).collect::<Vec<_>>(), [time]);
+            assert_eq!(updates, Vec::<Vec<String>>::new());
+        }
+        let (array, _) = jobs(&["--time-min=1"], ComputeDevice::Cpu);
+        assert!(array.iter().any(|o| o == "--time=60"), "{array:?}");
+    }
+
+    /// Two units of one model would wait for each other.
+    #[test]
+    fn units_of_one_model_are_in_one_task() {
+        let mut sweep = sweep(&[(1, 1.0); 3]);
+        if let Ok(request) = &mut sweep.units[2].request {
+            request.model = "m0".to_owned();
+        }
+        let tasks = tasks(&sweep, 1000, 1.0);
+        let units: Vec<_> = tasks.iter().map(|task| task.units.clone()).collect();
+        // The shorter one first.
+        assert_eq!(units, [vec![1], vec![0, 2]]);
+    }
+
+    #[test]
+    fn a_task_that_died_is_a_failure_when_none_is_left() {
+        let folder = tempfile::tempdir().unwrap();
+        let submission = submission(sweep(&[(1, 1.0); 2]));
+        assert_eq!(submission.ended(folder.path(), false).0, 0);
+        let (ended, failures) = submission.ended(folder.path(), true);
+        assert_eq!((ended, failures.len()), (2, 2));
+        let reason = &failures[1].reason;
+        assert!(reason.starts_with("task 1 of the job array ended without a word"));
+    }
+
+    #[test]
+    fn a_task_of_a_unit_that_is_not_there_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut submission = submission(sweep(&[(1, 1.0); 2]));
+        submission.save(folder.path()).unwrap();
+        Submission::load(folder.path()).unwrap();
+        submission.tasks[1].units.push(2);
+        submission.save(folder.path()).unwrap();
+        let error = Submission::load(folder.path()).unwrap_err().to_string();
+        assert!(
+            error.ends_with("gives a task unit 2 of 2: submit the sweep again"),
+            "{error}"
+        );
+    }
+
+    /// Not one that is still to come.
+    #[test]
+    fn a_damaged_outcome_is_a_failure() {
+        let folder = tempfile::tempdir().unwrap();
+        let submission = submission(sweep(&[(1, 1.0); 2]));
+        assert_eq!(submission.ended(folder.path(), false).0, 0);
+        std::fs::create_dir(folder.path().join("outcomes")).unwrap();
+        std::fs::write(folder.path().join("outcomes/1.json"), "{").unwrap();
+        let (ended, failures) = submission.ended(folder.path(), false);
+        assert_eq!((ended, failures.len()), (1, 1));
+        let reason = &failures[0].reason;
+        assert!(
+            reason.contains("outcomes/1.json is not a readable outcome of a unit"),
+            "{reason}"
+        );
+    }
+
     #[test]
     fn a_path_is_one_word_of_the_shell() {
         assert_eq!(quoted(Path::new("/a b/c'd")), "'/a b/c'\\''d'");
+        let options = ["--output=/a b/%a.log", "--mem=2M", ""].map(str::to_owned);
+        assert_eq!(
+            line("sbatch", &options),
+            "sbatch '--output=/a b/%a.log' --mem=2M ''"
+        );
     }
 }

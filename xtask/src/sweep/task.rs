@@ -1,11 +1,13 @@
 //! What the jobs of a cluster do: `unit` computes the units of one task,
 //! `collect` writes the report when all tasks have ended.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::Context;
-use assay_record::{Seal, Store};
+use anyhow::{Context, bail};
+use assay_record::wire::in_one_line;
+use assay_record::{RecordError, Seal, Store, sha256_hex};
 use serde::{Deserialize, Serialize};
 
 use super::attempt::{Attempted, How, attempt};
@@ -29,6 +31,9 @@ pub(crate) struct Submission {
     pub(crate) claim: Option<String>,
     /// Seconds.
     pub(crate) patience: u64,
+    /// SHA-256 of the file that it was read from.
+    #[serde(skip)]
+    pub(crate) id: String,
 }
 
 const SUBMISSION: Seal = Seal {
@@ -39,15 +44,24 @@ const SUBMISSION: Seal = Seal {
 
 const OUTCOME: Seal = Seal {
     kind: "outcome of a unit",
-    field: "outcome",
-    format: 1,
+    field: "said",
+    format: 2,
 };
+
+/// What a task says of a unit. Folders of two sweeps may have been merged.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Said {
+    /// Of which submission.
+    sweep: String,
+    outcome: Outcome,
+}
 
 /// A unit that failed: not one of which an experiment said that it does not
 /// apply.
 pub(crate) struct Failure {
     model: String,
-    reason: String,
+    pub(crate) reason: String,
     log: PathBuf,
 }
 
@@ -57,25 +71,39 @@ impl Submission {
     }
 
     pub(crate) fn load(folder: &Path) -> anyhow::Result<Self> {
-        Ok(SUBMISSION.read(&folder.join("sweep.json"))?)
+        let path = folder.join("sweep.json");
+        let mut submission: Self = SUBMISSION.read(&path)?;
+        let bytes = std::fs::read(&path);
+        let bytes = bytes.with_context(|| format!("failed to read {}", path.display()))?;
+        submission.id = sha256_hex(&bytes);
+        let units = submission.sweep.units.len();
+        let mut of_tasks = submission.tasks.iter().flat_map(|t| &t.units);
+        if let Some(unit) = of_tasks.find(|unit| **unit >= units) {
+            bail!(
+                "{} gives a task unit {unit} of {units}: submit the sweep again",
+                path.display()
+            );
+        }
+        Ok(submission)
     }
 
-    /// Open units that have ended, and what failed of them.
-    pub(crate) fn ended(&self, folder: &Path) -> (usize, Vec<Failure>) {
+    /// Open units that have ended, and what failed of them. When no task is
+    /// left, one that said nothing has died.
+    pub(crate) fn ended(&self, folder: &Path, none_left: bool) -> (usize, Vec<Failure>) {
         let mut ended = 0;
         let mut failures = Vec::new();
         for (number, task) in self.tasks.iter().enumerate() {
             for unit in &task.units {
-                let Ok(outcome) = outcome(folder, *unit) else {
-                    continue;
+                let of = &self.sweep.units[*unit];
+                let reason = match self.outcome(folder, *unit) {
+                    Ok(None) if none_left && of.is_open() => Some(silent(number)),
+                    Ok(None) => continue,
+                    Ok(Some(outcome)) => outcome.ended.into_values().find_map(End::failure),
+                    Err(e) => Some(in_one_line(e.as_ref())),
                 };
                 ended += 1;
-                let reasons = outcome.ended.into_values().filter_map(|end| match end {
-                    End::Failed(reason) => Some(reason),
-                    _ => None,
-                });
-                failures.extend(reasons.take(1).map(|reason| Failure {
-                    model: self.sweep.units[*unit].name.clone(),
+                failures.extend(reason.map(|reason| Failure {
+                    model: of.name.clone(),
                     reason,
                     log: folder.join("logs").join(format!("{number}.log")),
                 }));
@@ -83,6 +111,29 @@ impl Submission {
         }
         (ended, failures)
     }
+
+    /// What came of a unit, if its task has ended.
+    fn outcome(&self, folder: &Path, unit: usize) -> anyhow::Result<Option<Outcome>> {
+        let path = outcome_path(folder, unit);
+        match OUTCOME.read::<Said>(&path) {
+            Err(RecordError::Io { source, .. }) if source.kind() == ErrorKind::NotFound => Ok(None),
+            Ok(said) if said.sweep != self.id => {
+                bail!(
+                    "{} is of another sweep than {}: run again",
+                    path.display(),
+                    folder.join("sweep.json").display()
+                )
+            }
+            said => Ok(Some(said?.outcome)),
+        }
+    }
+}
+
+/// What is said of a unit of a task that said nothing.
+fn silent(task: usize) -> String {
+    format!(
+        "task {task} of the job array ended without a word (killed, out of memory or out of time): see its log"
+    )
 }
 
 /// Says what failed, with the end of its log.
@@ -99,10 +150,6 @@ pub(crate) fn print_failure(failure: &Failure) {
 
 fn outcome_path(folder: &Path, unit: usize) -> PathBuf {
     folder.join("outcomes").join(format!("{unit}.json"))
-}
-
-fn outcome(folder: &Path, unit: usize) -> anyhow::Result<Outcome> {
-    Ok(OUTCOME.read(&outcome_path(folder, unit))?)
 }
 
 /// Computes the units of one task of a submitted sweep.
@@ -146,7 +193,11 @@ pub(crate) fn unit(options: &UnitOptions) -> anyhow::Result<Ending> {
                 }
             }
         }
-        OUTCOME.write(&outcome_path(folder, *unit), &outcome)?;
+        let said = Said {
+            sweep: submission.id.clone(),
+            outcome,
+        };
+        OUTCOME.write(&outcome_path(folder, *unit), &said)?;
     }
     Ok(ending)
 }
@@ -161,23 +212,31 @@ pub(crate) struct CollectOptions {
 pub(crate) fn collect(options: &CollectOptions) -> anyhow::Result<Ending> {
     let folder = &options.folder;
     let mut submission = Submission::load(folder)?;
-    let (_, failures) = submission.ended(folder);
-    failures.iter().for_each(print_failure);
     // What is in the store counts, whatever became of the task that made it;
     // and what a task made counts, also if nodes are of several kinds and this
     // one would look for other keys.
     let worker = workspace::program("assay-worker")?;
     submission.sweep.survey(&worker, None)?;
+    let (_, failures) = submission.ended(folder, true);
+    failures.iter().for_each(print_failure);
     let store = Store::open(&submission.store)?;
     let is_whole = |experiment: &str, record: &str| store.read(experiment, record).is_ok();
-    let task_of = |unit: usize| {
-        submission
+    let nothing = |unit: usize| {
+        let task = submission
             .tasks
             .iter()
-            .position(|t| t.units.contains(&unit))
+            .position(|t| t.units.contains(&unit));
+        match task {
+            Some(task) => silent(task),
+            // It was in the store when the sweep was submitted.
+            None => "it is in the store no more: run again".to_owned(),
+        }
     };
     let manifest = submission.sweep.manifest(|unit| {
-        let mut outcome = outcome(folder, unit).unwrap_or_default();
+        let (mut outcome, missing) = match submission.outcome(folder, unit) {
+            Ok(outcome) => (outcome.unwrap_or_default(), nothing(unit)),
+            Err(e) => (Outcome::default(), in_one_line(e.as_ref())),
+        };
         for experiment in &submission.sweep.units[unit].experiments {
             let end = match outcome.ended.remove(experiment) {
                 Some(End::Record(record)) if is_whole(experiment, &record) => End::Record(record),
@@ -185,10 +244,7 @@ pub(crate) fn collect(options: &CollectOptions) -> anyhow::Result<Ending> {
                     "its record {record} is not whole in the store: run again"
                 )),
                 Some(end) => end,
-                None => End::NotRun(format!(
-                    "task {} of the job array ended without a word (killed, out of memory or out of time): see its log",
-                    task_of(unit).unwrap_or_default()
-                )),
+                None => End::NotRun(missing.clone()),
             };
             outcome.ended.insert(experiment.clone(), end);
         }

@@ -137,12 +137,40 @@ impl Names {
     }
 }
 
+/// Bytes and operations of such a model still fit the numbers that they are
+/// counted in.
+const MOST_PARAMETERS: u128 = 1_000_000_000_000_000;
+
+/// About how many there are, at the least.
+fn parameters(config: &DecoderConfig) -> u128 {
+    let [layers, width, heads, d_head, d_mlp, vocab] = [
+        config.n_layers,
+        config.d_model,
+        config.n_heads,
+        config.d_head,
+        config.d_mlp,
+        config.vocab,
+    ]
+    .map(|n| n as u128);
+    width * (vocab + layers * (width + heads * d_head + 2 * d_mlp))
+}
+
 /// Relations that every family needs.
 pub(crate) fn check(
     config: &DecoderConfig,
     fields: &Fields,
     names: &Names,
 ) -> Result<(), CheckpointError> {
+    let parameters = parameters(config);
+    if parameters > MOST_PARAMETERS {
+        return Err(fields.error(
+            "values",
+            format!(
+                "make a model of {:.1e} parameters, and none has above {MOST_PARAMETERS:e}",
+                parameters as f64
+            ),
+        ));
+    }
     if !config.n_heads.is_multiple_of(config.n_kv_heads) {
         return Err(fields.error(
             names.kv_heads,

@@ -4,7 +4,8 @@
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use assay_record::wire::{By, Event, Hold, ModelFile, RunRequest, SurveyRequest};
 use assay_record::{Record, Store};
@@ -118,13 +119,29 @@ pub(crate) fn survey(request: &RunRequest) -> Vec<Event> {
     tell("survey", serde_json::to_string(&request).unwrap(), &[])
 }
 
+/// What a request's worker has said after some seconds, in which it did not
+/// end.
+#[track_caller]
+pub(crate) fn said_within(request: &RunRequest, seconds: u64) -> Vec<Event> {
+    let request = serde_json::to_string(request).unwrap();
+    let mut worker = begin(&["run", "--wait"], &request, &[]);
+    std::thread::sleep(Duration::from_secs(seconds));
+    assert!(worker.try_wait().unwrap().is_none(), "it has ended");
+    worker.kill().unwrap();
+    events(worker)
+}
+
 fn tell(command: &str, request: String, variables: &[(&str, &str)]) -> Vec<Event> {
+    events(begin(&[command], &request, variables))
+}
+
+fn begin(arguments: &[&str], request: &str, variables: &[(&str, &str)]) -> Child {
     let mut worker = Command::new(env!("CARGO_BIN_EXE_assay-worker"));
     for name in assay_record::SWITCHES {
         worker.env_remove(name);
     }
     worker
-        .arg(command)
+        .args(arguments)
         .envs(variables.iter().copied())
         .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("../.."))
         .stdin(Stdio::piped())
@@ -133,6 +150,10 @@ fn tell(command: &str, request: String, variables: &[(&str, &str)]) -> Vec<Event
     let mut stdin = worker.stdin.take().unwrap();
     stdin.write_all(request.as_bytes()).unwrap();
     drop(stdin);
+    worker
+}
+
+fn events(worker: Child) -> Vec<Event> {
     let output = worker.wait_with_output().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
     text.lines()

@@ -119,7 +119,7 @@ impl<'a> Measured<'a> {
                 published: false,
                 recorded: record.key.is_recording(),
                 small: is_small(record),
-                family: record.family.clone(),
+                family: record.key.family.clone(),
                 // The facts say where the norm stands: "LayerNorm, post".
                 post_norm: record.facts.norm.ends_with("post"),
                 layers: record.facts.n_layers,

@@ -305,7 +305,7 @@ pub(crate) fn judge_universal(
         .filter(|v| v.claim == "rv.recursion-contracts" && v.data.starts_with("measured"))
         .map(|v| v.audited)
         .collect();
-    let mut families: Vec<&str> = records.iter().map(|r| r.family.as_str()).collect();
+    let mut families: Vec<&str> = records.iter().map(|r| r.key.family.as_str()).collect();
     families.sort_unstable();
     families.dedup();
     let against = |v: &Verdict| matches!(v, Verdict::Refuted | Verdict::Reversed);
