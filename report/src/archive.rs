@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{BufReader, BufWriter, Read, Write};
+use std::io::{BufReader, BufWriter, Cursor, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 
 use assay_record::{RecordError, RecordKey, Summary, canonical_json, sha256_hex};
+use rayon::prelude::*;
 use serde::Serialize;
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, DateTime, ZipArchive, ZipWriter};
@@ -54,7 +55,7 @@ impl Packed<'_> {
         match self {
             Self::File(path) => std::fs::read(path).map_err(io("read", path)),
             Self::Summary(summary) => json(name, summary),
-            Self::Record(key) => json(name, &records(key)?),
+            Self::Record(key) => Ok([records(key)?, b"\n".to_vec()].concat()),
         }
     }
 }
@@ -70,6 +71,10 @@ pub(crate) fn listed(zip: &Path) -> BTreeMap<String, String> {
     list().unwrap_or_default()
 }
 
+/// Records that are read and compressed side by side before they are written.
+/// Other files may be large, and are packed one by one.
+const AT_ONCE: usize = 64;
+
 /// Packs files, in alphabetical order and without times, and beside them
 /// manifest.json with the SHA-256 of each.
 pub(crate) fn pack(
@@ -78,33 +83,60 @@ pub(crate) fn pack(
     to: File,
     tell: &mut dyn FnMut(&str, u64, u64),
 ) -> Result<(), ReportError> {
+    let mut zip = ZipWriter::new(BufWriter::new(to));
+    let mut hashes = BTreeMap::new();
+    let all: Vec<(&String, &Packed)> = files.iter().collect();
+    let records_together = |(_, a): &(_, &Packed), (_, b): &(_, &Packed)| {
+        matches!((a, b), (Packed::Record(_), Packed::Record(_)))
+    };
+    let some = all.chunk_by(records_together);
+    for some in some.flat_map(|alike| alike.chunks(AT_ONCE)) {
+        let packed = some.par_iter().map(|(name, packed)| {
+            let bytes = packed.bytes(name, records)?;
+            Ok((sha256_hex(&bytes), alone(name, &bytes)?))
+        });
+        let packed = packed.collect::<Result<Vec<_>, ReportError>>()?;
+        for ((name, _), (hash, packed)) in some.iter().zip(packed) {
+            append(&mut zip, name, packed)?;
+            hashes.insert(name.as_str(), hash);
+        }
+        tell("packing results.zip", hashes.len() as u64, all.len() as u64);
+    }
+    let manifest = json(MANIFEST, &hashes)?;
+    append(&mut zip, MANIFEST, alone(MANIFEST, &manifest)?)?;
+    let ended = zip.finish().map_err(std::io::Error::from);
+    let flushed = ended.and_then(|mut file| file.flush());
+    flushed.map_err(|e| fault(MANIFEST, &e))
+}
+
+fn fault(name: &str, error: &dyn std::error::Error) -> ReportError {
+    ReportError::Archive {
+        name: name.to_owned(),
+        reason: error.to_string(),
+    }
+}
+
+/// An archive of one file.
+fn alone(name: &str, bytes: &[u8]) -> Result<Vec<u8>, ReportError> {
     // 1980-01-01, the earliest time that the format knows.
     let options = SimpleFileOptions::default()
         .compression_method(CompressionMethod::Deflated)
         .last_modified_time(DateTime::default())
         .unix_permissions(0o644);
-    let mut zip = ZipWriter::new(BufWriter::new(to));
-    let mut add = |name: &str, bytes: &[u8]| {
-        let fault = |reason: String| ReportError::Archive {
-            name: name.to_owned(),
-            reason,
-        };
-        zip.start_file(name, options)
-            .map_err(|e| fault(e.to_string()))?;
-        zip.write_all(bytes).map_err(|e| fault(e.to_string()))
-    };
-    let mut hashes = BTreeMap::new();
-    for (done, (name, packed)) in (1..).zip(files) {
-        let bytes = packed.bytes(name, records)?;
-        hashes.insert(name.as_str(), sha256_hex(&bytes));
-        add(name, &bytes)?;
-        tell("packing results.zip", done, files.len() as u64);
-    }
-    add(MANIFEST, &json(MANIFEST, &hashes)?)?;
-    let ended = zip.finish().map_err(std::io::Error::from);
-    let flushed = ended.and_then(|mut file| file.flush());
-    flushed.map_err(|e| ReportError::Archive {
-        name: MANIFEST.to_owned(),
-        reason: e.to_string(),
-    })
+    let mut zip = ZipWriter::new(Cursor::new(Vec::new()));
+    zip.start_file(name, options).map_err(|e| fault(name, &e))?;
+    zip.write_all(bytes).map_err(|e| fault(name, &e))?;
+    let written = zip.finish().map_err(|e| fault(name, &e))?;
+    Ok(written.into_inner())
+}
+
+/// Adds the file of an archive of one, as it is compressed there.
+fn append<W: Write + Seek>(
+    zip: &mut ZipWriter<W>,
+    name: &str,
+    alone: Vec<u8>,
+) -> Result<(), ReportError> {
+    let mut alone = ZipArchive::new(Cursor::new(alone)).map_err(|e| fault(name, &e))?;
+    let file = alone.by_index_raw(0).map_err(|e| fault(name, &e))?;
+    zip.raw_copy_file(file).map_err(|e| fault(name, &e))
 }

@@ -1,6 +1,6 @@
 use std::path::PathBuf;
 
-use assay_record::{Record, RecordError, RecordKey, Summary};
+use assay_record::{RecordError, RecordKey, Summary};
 
 /// Everything a report is made from. Equal inputs give equal bytes.
 #[derive(Debug, Clone)]
@@ -22,9 +22,9 @@ pub struct ReportInput {
     pub outcomes: Vec<OutcomeLine>,
 }
 
-/// Where records are read from, one at a time: all at once would fill the
-/// memory.
-pub type Records<'a> = &'a dyn Fn(&RecordKey) -> Result<Record, RecordError>;
+/// Where the canonical JSON of records is read from, a few at a time: all at
+/// once would fill the memory.
+pub type Records<'a> = &'a (dyn Fn(&RecordKey) -> Result<Vec<u8>, RecordError> + Sync);
 
 /// A claim of the first page.
 #[derive(Debug, Clone, PartialEq, Eq)]

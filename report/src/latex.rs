@@ -174,7 +174,10 @@ pub(crate) fn macro_names<'a>(
     names
 }
 
-/// macros.tex: one macro a number, with its origin in a comment above it.
+/// Where the macros stand.
+pub(crate) const MACROS: &str = "macros.tex";
+
+/// One macro a number, with its origin in a comment above it.
 pub(crate) fn macros(book: &Book) -> String {
     let mut out = String::from("% Every number of the report; written by assay, not by hand.\n");
     for (id, number) in book.iter() {

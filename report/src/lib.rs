@@ -136,7 +136,7 @@ fn write_texts(
     tell("writing tables and texts", 0, 1);
     let view = view::view(input, story, drawn, &book)?;
     render::render(&view, &book, files)?;
-    files.write("macros.tex", latex::macros(&book).as_bytes())?;
+    files.write(latex::MACROS, latex::macros(&book).as_bytes())?;
     files.write("preamble.tex", render::PREAMBLE.as_bytes())
 }
 

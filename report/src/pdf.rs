@@ -1,5 +1,6 @@
 //! report.pdf, where latexmk is installed.
 
+use std::collections::HashSet;
 use std::io::ErrorKind;
 use std::path::Path;
 use std::process::Command;
@@ -7,6 +8,7 @@ use std::process::Command;
 use tempfile::TempDir;
 
 use crate::error::ReportError;
+use crate::latex::MACROS;
 use crate::staging::{Staging, io};
 
 /// Seconds since 1970 that stand in the PDF instead of the time of the run:
@@ -32,6 +34,7 @@ impl Source {
             }
             std::fs::copy(files.path(name), &path).map_err(io("write", &path))?;
         }
+        keep_used_macros(folder.path(), files)?;
         Ok(Self { folder })
     }
 
@@ -78,6 +81,38 @@ impl Source {
     }
 }
 
+/// Of the macros for papers, hundreds of thousands for thousands of models,
+/// LaTeX is given those that the report itself uses.
+fn keep_used_macros(folder: &Path, files: &Staging) -> Result<(), ReportError> {
+    let read = |path: &Path| std::fs::read_to_string(path).map_err(io("read", path));
+    let mut texts = String::new();
+    for name in files
+        .names()
+        .filter(|n| n.ends_with(".tex") && *n != MACROS)
+    {
+        texts.push_str(&read(&folder.join(name))?);
+    }
+    let path = folder.join(MACROS);
+    std::fs::write(&path, used(&read(&path)?, &texts)).map_err(io("write", &path))
+}
+
+/// The definitions of commands that are in a text.
+fn used(definitions: &str, text: &str) -> String {
+    let names: HashSet<&str> = text.split('\\').skip(1).map(letters).collect();
+    let is_used = |line: &&str| {
+        let defined = line.strip_prefix("\\newcommand{\\").map(letters);
+        defined.is_some_and(|name| names.contains(name))
+    };
+    let lines = definitions.lines().filter(is_used);
+    lines.flat_map(|line| [line, "\n"]).collect()
+}
+
+/// The letters that a text begins with.
+fn letters(text: &str) -> &str {
+    let end = text.find(|c: char| !c.is_ascii_alphabetic());
+    end.and_then(|end| text.get(..end)).unwrap_or(text)
+}
+
 /// The first line of a log that starts with an exclamation mark, with the place
 /// that it names behind it, or the last line where there is none.
 fn complaint(log: &str) -> String {
@@ -96,7 +131,7 @@ fn complaint(log: &str) -> String {
 mod tests {
     #![allow(clippy::unwrap_used)]
 
-    use super::{Source, complaint};
+    use super::{Source, complaint, used};
 
     fn source(tex: &str) -> Source {
         let folder = tempfile::tempdir().unwrap();
@@ -109,6 +144,16 @@ mod tests {
         let log = "This is pdfTeX\n! Undefined control sequence.\nl.3 \\foo\n! Emergency stop.\n";
         assert_eq!(complaint(log), "! Undefined control sequence. l.3 \\foo");
         assert_eq!(complaint("one\ntwo\n"), "two");
+    }
+
+    #[test]
+    fn latex_is_given_what_it_uses() {
+        let all =
+            "% one\n\\newcommand{\\NumOne}{\\num{1}}\n% two\n\\newcommand{\\NumOneTwo}{\\num{2}}\n";
+        let of = |text| used(all, text);
+        assert_eq!(of("a \\NumOne{} b"), "\\newcommand{\\NumOne}{\\num{1}}\n");
+        assert_eq!(of("\\NumOneTwo"), "\\newcommand{\\NumOneTwo}{\\num{2}}\n");
+        assert_eq!(of("NumOne"), "");
     }
 
     #[test]

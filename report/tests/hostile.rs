@@ -9,7 +9,7 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 
-use assay_record::{Cell, Record, RecordKey};
+use assay_record::{Cell, Record, RecordKey, canonical_json};
 use assay_report::{ReportInput, samples_csv, write_report};
 use serde_json::Value;
 
@@ -61,7 +61,7 @@ type Input = (ReportInput, Vec<Record>);
 
 fn harmless() -> Input {
     let input = fixture::input();
-    let records = input.records.iter().map(|key| fixture::read(key).unwrap());
+    let records = input.records.iter().map(fixture::record_of);
     let records = records.collect();
     (input, records)
 }
@@ -81,7 +81,7 @@ fn input() -> Input {
         sample.text.clone_from(&record.key.model);
         record
     };
-    let of = |key: &RecordKey| renamed(&fixture::read(key).unwrap(), &names);
+    let of = |key: &RecordKey| renamed(&fixture::record_of(key), &names);
     let records: Vec<Record> = input.records.iter().map(of).collect();
     for (old, new) in input.records.iter_mut().zip(&records) {
         names.insert(old.id().unwrap(), new.key.id().unwrap());
@@ -107,7 +107,10 @@ fn input() -> Input {
 }
 
 fn written((input, records): &Input, to: &Path) -> BTreeMap<String, Vec<u8>> {
-    let read = |key: &RecordKey| Ok(records.iter().find(|r| r.key == *key).unwrap().clone());
+    let read = |key: &RecordKey| {
+        let record = records.iter().find(|r| r.key == *key).unwrap();
+        Ok(canonical_json(record).unwrap().into_bytes())
+    };
     let written = write_report(&Arc::new(input.clone()), &read, to, &mut |_, _, _| ()).unwrap();
     let files = written.files.iter().map(|path| {
         let name = path.strip_prefix(to).unwrap().to_str().unwrap().to_owned();

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use assay_golden::Finding;
-use assay_record::{RecordError, RecordKey, Store};
+use assay_record::{RecordKey, Store};
 use assay_report::{GoldenLine, Outcome, OutcomeLine, PdfOutcome, ReportInput, write_report};
 
 use crate::bars::Bar;
@@ -45,12 +45,7 @@ pub(crate) fn write(
     let input = Arc::new(input(manifest, compared)?);
     let out = out.map_or_else(|| workspace::root().join("out"), Path::to_path_buf);
     let store = Store::open(&place.folder())?;
-    let read = |key: &RecordKey| {
-        store.get(key)?.ok_or_else(|| RecordError::Missing {
-            kind: "record",
-            name: key.id().unwrap_or_default(),
-        })
-    };
+    let read = |key: &RecordKey| store.canonical(key);
     let mut bar = Bar::new("report");
     let written = write_report(&input, &read, &out, &mut |stage, done, total| {
         bar.steps(stage, done, total);

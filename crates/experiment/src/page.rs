@@ -164,14 +164,10 @@ pub fn record_id(record: &Record) -> Result<String, ExperimentError> {
 /// A name as part of a number id.
 #[must_use]
 pub fn slug(name: &str) -> String {
-    letters(name).collect()
-}
-
-/// The letters of a name's [`slug`].
-pub(crate) fn letters(name: &str) -> impl Iterator<Item = char> {
     let keep = |c: char| c.is_ascii_alphanumeric() || c == '.' || c == '-';
     name.chars()
-        .map(move |c| if keep(c) { c.to_ascii_lowercase() } else { '-' })
+        .map(|c| if keep(c) { c.to_ascii_lowercase() } else { '-' })
+        .collect()
 }
 
 /// The summary while it is being written.

@@ -1,45 +1,74 @@
 //! A record as a summary reads it, and tests over clusters of its units.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use assay_record::{Record, RecordError, Sample};
+use assay_record::{Record, RecordError, RecordKey, Sample};
 use assay_stats as stats;
 use assay_stats::{Interval, PERMUTATION_DRAWS, stream};
 
 use crate::ExperimentError;
 use crate::judge::Tested;
-use crate::page::{GAIN, Origin, P, Page, Stat, letters, record_id, shown, slug};
+use crate::page::{GAIN, Origin, P, Page, Stat, record_id, shown, slug};
 
 /// Revision of a model that lies on this machine as it is.
 const LAST: &str = "local";
 
-/// How a record's model is printed, and what it is in number ids. Of a model
-/// with several records the one of its last state goes by its name, a
-/// checkpoint by its revision too, and records of one revision, or of models whose
-/// names are alike in letters and digits, by their ids.
-///
-/// # Errors
-/// A record whose key cannot be written.
-pub fn called(record: &Record, records: &[Record]) -> Result<(String, String), ExperimentError> {
-    let (model, revision) = (&record.key.model, &record.key.revision);
-    let of_model = || records.iter().filter(|r| r.key.model == *model);
-    let twice = of_model().filter(|r| r.key.revision == *revision).count() > 1;
-    // Other names with the same letters: "My_model" and "my-model".
-    let alike = |r: &Record| r.key.model != *model && letters(&r.key.model).eq(letters(model));
-    let by_id = twice || records.iter().any(alike);
-    let plain = of_model().count() == 1 || (revision == LAST && !twice);
-    let name = match plain {
-        true => model.clone(),
-        false => format!("{model} ({revision})"),
-    };
-    let id = record_id(record)?;
-    let key = slug(model);
-    let key = match (by_id, plain) {
-        (true, _) => format!("{key}.{}", id.get(..12).unwrap_or(&id)),
-        (false, true) => key,
-        (false, false) => format!("{key}.{}", slug(revision)),
-    };
-    Ok((name, key))
+/// What the models of some records are called.
+pub struct Names<'a> {
+    /// Records of each model.
+    of_model: BTreeMap<&'a str, usize>,
+    /// And of each revision of it.
+    of_revision: BTreeMap<(&'a str, &'a str), usize>,
+    /// Models by what they are in number ids, where "My_model" is "my-model".
+    alike: BTreeMap<String, BTreeSet<&'a str>>,
+}
+
+impl<'a> Names<'a> {
+    /// Of these records.
+    #[must_use]
+    pub fn of(records: &'a [Record]) -> Self {
+        let mut names = Self {
+            of_model: BTreeMap::new(),
+            of_revision: BTreeMap::new(),
+            alike: BTreeMap::new(),
+        };
+        for RecordKey {
+            model, revision, ..
+        } in records.iter().map(|r| &r.key)
+        {
+            *names.of_model.entry(model).or_default() += 1;
+            *names.of_revision.entry((model, revision)).or_default() += 1;
+            names.alike.entry(slug(model)).or_default().insert(model);
+        }
+        names
+    }
+
+    /// How a record's model is printed, and what it is in number ids. Of a
+    /// model with several records the one of its last state goes by its name, a
+    /// checkpoint by its revision too, and records of one revision, or of
+    /// models whose names are alike in letters and digits, by their ids.
+    ///
+    /// # Errors
+    /// A record whose key cannot be written.
+    pub fn call(&self, record: &Record) -> Result<(String, String), ExperimentError> {
+        let (model, revision) = (record.key.model.as_str(), record.key.revision.as_str());
+        let key = slug(model);
+        let alone = self.of_model.get(model).is_none_or(|n| *n == 1);
+        let twice = (self.of_revision.get(&(model, revision))).is_some_and(|n| *n > 1);
+        let by_id = twice || self.alike.get(&key).is_some_and(|of| of.len() > 1);
+        let plain = alone || (revision == LAST && !twice);
+        let name = match plain {
+            true => model.to_owned(),
+            false => format!("{model} ({revision})"),
+        };
+        let id = record_id(record)?;
+        let key = match (by_id, plain) {
+            (true, _) => format!("{key}.{}", id.get(..12).unwrap_or(&id)),
+            (false, true) => key,
+            (false, false) => format!("{key}.{}", slug(revision)),
+        };
+        Ok((name, key))
+    }
 }
 
 /// Resamples of a bootstrap.
@@ -75,8 +104,9 @@ impl<'a> Subject<'a> {
     /// # Errors
     /// A record whose key cannot be written.
     pub fn all(prefix: &'static str, records: &'a [Record]) -> Result<Vec<Self>, ExperimentError> {
+        let names = Names::of(records);
         let subject = |record: &'a Record| {
-            let (name, key) = called(record, records)?;
+            let (name, key) = names.call(record)?;
             let id = record_id(record)?;
             Ok(Self {
                 record,

@@ -3,6 +3,8 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use serde::Deserialize;
+
 use crate::claim::{Attempt, Claim, Holder, PATIENCE};
 use crate::error::RecordError;
 use crate::{Made, Record, RecordKey, Seal};
@@ -95,15 +97,26 @@ impl Store {
     pub fn read(&self, experiment: &str, id: &str) -> Result<Record, RecordError> {
         let path = self.record_path(experiment, id);
         let record: Record = RECORD.read(&path)?;
-        let own = key_id(&record.key)?;
-        if own != id || record.key.experiment != experiment {
-            return Err(RecordError::Malformed {
-                path,
-                kind: "record",
-                reason: format!("it holds record {own} of {}", record.key.experiment),
-            });
-        }
+        check_name(path, &record.key, (experiment, id))?;
         Ok(record)
+    }
+
+    /// The canonical JSON of the record of a key.
+    ///
+    /// # Errors
+    /// As [`Store::read`], but that its samples are not looked at.
+    pub fn canonical(&self, key: &RecordKey) -> Result<Vec<u8>, RecordError> {
+        let id = key_id(key)?;
+        let path = self.record_path(&key.experiment, &id);
+        let json = RECORD.canonical(&path)?;
+        let own = serde_json::from_slice::<OfRecord>(&json);
+        let own = own.map_err(|e| RecordError::Malformed {
+            path: path.clone(),
+            kind: "record",
+            reason: e.to_string(),
+        })?;
+        check_name(path, &own.key, (&key.experiment, &id))?;
+        Ok(json)
     }
 
     /// How a record was made, if that is known.
@@ -199,6 +212,29 @@ impl Store {
             .collect();
         self.root.join("claims").join(format!("{name}.claim"))
     }
+}
+
+/// A record of which nothing but the key is read.
+#[derive(Deserialize)]
+struct OfRecord {
+    key: RecordKey,
+}
+
+/// A record is filed under its own experiment and id.
+fn check_name(
+    path: PathBuf,
+    key: &RecordKey,
+    (experiment, id): (&str, &str),
+) -> Result<(), RecordError> {
+    let own = key_id(key)?;
+    if own == id && key.experiment == experiment {
+        return Ok(());
+    }
+    Err(RecordError::Malformed {
+        path,
+        kind: "record",
+        reason: format!("it holds record {own} of {}", key.experiment),
+    })
 }
 
 fn key_id(key: &RecordKey) -> Result<String, RecordError> {

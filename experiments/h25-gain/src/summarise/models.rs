@@ -6,7 +6,7 @@ use assay_record::{Record, RecordError, Sample};
 use crate::published::{PythiaSweep, SweepModel};
 use assay_experiment::judge::is_small;
 use assay_experiment::page::{Origin, must, record_id, slug};
-use assay_experiment::subject::called;
+use assay_experiment::subject::Names;
 
 /// The gains of one model under the published definition.
 #[derive(Debug, Clone)]
@@ -95,10 +95,11 @@ pub(crate) struct Measured<'a> {
 impl<'a> Measured<'a> {
     /// All records; where a model has several, their ids tell them apart.
     pub(crate) fn all(records: &'a [Record]) -> Result<Vec<Self>, ExperimentError> {
-        records.iter().map(|r| Self::new(r, records)).collect()
+        let names = Names::of(records);
+        records.iter().map(|r| Self::new(r, &names)).collect()
     }
 
-    fn new(record: &'a Record, records: &[Record]) -> Result<Self, ExperimentError> {
+    fn new(record: &'a Record, names: &Names) -> Result<Self, ExperimentError> {
         let model = &record.key.model;
         let unsuitable = |reason: String| ExperimentError::Unsuitable {
             model: model.clone(),
@@ -111,7 +112,7 @@ impl<'a> Measured<'a> {
             )));
         }
         let id = record_id(record)?;
-        let (name, key) = called(record, records)?;
+        let (name, key) = names.call(record)?;
         let mut measured = Self {
             gains: ModelGains {
                 name,

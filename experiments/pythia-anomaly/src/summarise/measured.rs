@@ -3,7 +3,7 @@
 use assay_experiment::ExperimentError;
 use assay_experiment::judge::Tested;
 use assay_experiment::page::{GAIN, Origin, P, Page, Stat, must, record_id};
-use assay_experiment::subject::called;
+use assay_experiment::subject::Names;
 use assay_record::{Record, Sample};
 use assay_stats as stats;
 use assay_stats::{Interval, stream};
@@ -40,11 +40,12 @@ pub(crate) struct Measured<'a> {
 impl<'a> Measured<'a> {
     /// All records; where a model has several, their ids tell them apart.
     pub(crate) fn all(records: &'a [Record]) -> Result<Vec<Self>, ExperimentError> {
+        let names = Names::of(records);
         records
             .iter()
             .map(|record| {
                 let model = &record.key.model;
-                let (name, key) = called(record, records)?;
+                let (name, key) = names.call(record)?;
                 let id = record_id(record)?;
                 let set = |name: &str| -> Vec<&'a Sample> {
                     let all = record.samples.iter();

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use assay_experiment::ExperimentError;
 use assay_experiment::page::{Origin, must, record_id};
-use assay_experiment::subject::called;
+use assay_experiment::subject::Names;
 use assay_record::{Record, RecordError, Sample};
 use assay_stats as stats;
 
@@ -27,9 +27,10 @@ pub(crate) struct Measured<'a> {
 impl<'a> Measured<'a> {
     /// All records; where a model has several, their ids tell them apart.
     pub(crate) fn all(records: &'a [Record]) -> Result<Vec<Self>, ExperimentError> {
+        let names = Names::of(records);
         let one = |record: &'a Record| {
             let id = record_id(record)?;
-            let (name, key) = called(record, records)?;
+            let (name, key) = names.call(record)?;
             Ok(Self {
                 record,
                 name,

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use assay_experiment::ExperimentError;
 use assay_experiment::judge::Tested;
 use assay_experiment::page::{GAIN, NOISE, Origin, P, Page, Stat, must, record_id};
-use assay_experiment::subject::called;
+use assay_experiment::subject::Names;
 use assay_record::{Record, Sample};
 use assay_stats as stats;
 use assay_stats::{Interval, PERMUTATION_DRAWS, stream};
@@ -41,9 +41,10 @@ pub(crate) struct Measured<'a> {
 impl<'a> Measured<'a> {
     /// All records; where a model has several, their ids tell them apart.
     pub(crate) fn all(records: &'a [Record]) -> Result<Vec<Self>, ExperimentError> {
+        let names = Names::of(records);
         let mut all = Vec::new();
         for record in records {
-            let (name, key) = called(record, records)?;
+            let (name, key) = names.call(record)?;
             let id = record_id(record)?;
             let (mut groups, mut topics) = (Vec::new(), BTreeSet::new());
             let mut samples = BTreeMap::new();
