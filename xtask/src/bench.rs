@@ -6,6 +6,7 @@ use std::process::Command;
 use anyhow::{Context, bail};
 use assay_record::ComputeDevice;
 
+use crate::say::outln;
 use crate::{Ending, workspace};
 
 /// Time the decoder's parts, and the whole against other programs.
@@ -22,7 +23,8 @@ pub(crate) struct Options {
     #[arg(long, value_name = "PYTHON")]
     peers: Option<PathBuf>,
     /// Instead of the parts, time passes on a GPU beside transformers, run by
-    /// this Python, over the shapes of Pythia with random weights; the table is
+    /// this Python, over the shapes of Pythia with random weights, and hold what
+    /// every site shows, in f16 and in f32, to the CPU's; the tables are
     /// Markdown.
     #[arg(long, value_name = "PYTHON", conflicts_with_all = ["filter", "peers"])]
     gpu: Option<PathBuf>,
@@ -74,7 +76,7 @@ pub(crate) fn bench(options: &Options) -> anyhow::Result<Ending> {
         command.current_dir(workspace::root());
         command.arg(PathBuf::from("benches").join(script));
         command.arg(workspace::target().join("debug/examples").join(program));
-        println!("\n{script}\n");
+        outln!("\n{script}\n");
         finish(command, script)?;
     }
     Ok(Ending::Held)

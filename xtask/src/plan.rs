@@ -9,8 +9,9 @@ use assay_record::wire::{ModelFile, RunRequest};
 use assay_source::{
     Lock, ModelCache, ModelEntry, Plan, Registry, ResolvedModel, Source, plan, resolve,
 };
+use rayon::prelude::*;
 
-use crate::bars::{human_bytes, human_seconds, table};
+use crate::bars::{Bar, human_bytes, human_seconds, table};
 use crate::say::{is_quiet, say, to_people};
 use crate::sweep::Unit;
 use crate::{fetch, workspace};
@@ -102,15 +103,30 @@ pub(crate) fn prepare(names: &[String], fetching: Fetching) -> anyhow::Result<Ve
     };
     // The lock may have grown.
     let (registry, lock, cache) = workspace::models()?;
-    let candidate = |name: &String| Candidate {
+    Ok(look_at(names, |name| Candidate {
         name: name.clone(),
         label: label(name),
         state: match failures.get(name) {
             Some(reason) => Err(reason.clone()),
             None => here(name, &registry, &lock, &cache),
         },
-    };
-    Ok(names.iter().map(candidate).collect())
+    }))
+}
+
+/// Models that are looked at side by side, between two signs of progress.
+const AT_ONCE: usize = 64;
+
+/// Looks at models, whose files are hashed: gigabytes.
+fn look_at(names: &[String], one: impl Fn(&String) -> Candidate + Sync) -> Vec<Candidate> {
+    let mut bar = Bar::new("plan");
+    let mut all = Vec::new();
+    for some in names.chunks(AT_ONCE) {
+        if names.len() > AT_ONCE {
+            bar.steps("hashing models", all.len() as u64, names.len() as u64);
+        }
+        all.extend(some.par_iter().map(&one).collect::<Vec<_>>());
+    }
+    all
 }
 
 /// A model's files with their hashes.
@@ -163,15 +179,14 @@ pub(crate) fn own(folder: &Path, checkpoints: bool) -> anyhow::Result<Vec<Candid
 /// Models that lie in the workspace.
 pub(crate) fn local(names: &[String]) -> anyhow::Result<Vec<Candidate>> {
     let (registry, lock, cache) = workspace::models()?;
-    let candidate = |name: &String| {
+    Ok(look_at(names, |name| {
         let verified = resolve(&registry, &lock, &cache, name).and_then(|m| m.verify());
         Candidate {
             label: label(name),
             name: label(name),
             state: verified.map_err(|e| e.to_string()),
         }
-    };
-    Ok(names.iter().map(candidate).collect())
+    }))
 }
 
 /// Registry models of which files are missing. A name that is neither in the

@@ -40,7 +40,13 @@ impl Reader {
             as_stored: self.as_stored,
             in_file_order: self.streamed,
         };
-        arch::load_block(&from, &self.config, layer)
+        let block = arch::load_block(&from, &self.config, layer)?;
+        // On a GPU every thread has a stream of its own, and a copy from pageable
+        // memory may still be under way when the call for it returns: whoever
+        // computes with the block on another thread would not wait for it. On
+        // the CPU this does nothing.
+        from.device.synchronize()?;
+        Ok(block)
     }
 }
 

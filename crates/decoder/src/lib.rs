@@ -28,5 +28,6 @@ pub use error::DecoderError;
 pub use generate::{StepHooks, greedy, greedy_with};
 pub use pack::Pack;
 pub use parts::load::{TensorKind, TensorSpec};
+pub use parts::together::SCORES;
 pub use pass::{Hooks, NoHooks};
 pub use variables::Variables;

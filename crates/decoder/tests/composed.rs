@@ -11,8 +11,9 @@ use assay_testkit::write_config;
 use candle_core::{DType, Device, Tensor, Var};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
+use serde_json::{Value, json};
 
-use support::{MODEL_TYPES, Shape, config};
+use support::{MODEL_TYPES, Shape, config, with};
 
 /// Models drawn for each family.
 const CASES: u64 = 4;
@@ -29,13 +30,19 @@ impl Case {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let shape = Shape::draw(&mut rng);
         let config = config(model_type, &shape, &mut rng);
+        Self::of(&config, (seed, storage), &mut rng)
+    }
+
+    /// A model of this config, and prompts drawn for it.
+    fn of(config: &Value, (seed, storage): (u64, DType), rng: &mut ChaCha8Rng) -> Self {
+        let vocab = config["vocab_size"].as_u64().unwrap() as u32;
         let mut prompt = |length: usize| -> Vec<u32> {
-            let tokens = (0..length).map(|_| rng.random_range(0..shape.vocab as u32));
+            let tokens = (0..length).map(|_| rng.random_range(0..vocab));
             tokens.collect()
         };
         let prompts = [1, 9, 33].map(&mut prompt).to_vec();
         let folder = tempfile::tempdir().unwrap();
-        write_config(folder.path(), &config, seed, storage).unwrap();
+        write_config(folder.path(), config, seed, storage).unwrap();
         Self {
             checkpoint: Checkpoint::open(folder.path()).unwrap(),
             prompts,
@@ -220,5 +227,49 @@ fn short_types_are_off_by_their_roundings() {
             }
         });
         println!("{dtype:?}: at most {overall:.2} roundings a block");
+    }
+}
+
+/// A norm of heads is rounded once, its gains included, as a norm of
+/// transformers is: StableLM's in f16, in the dimensions that are not rotated.
+#[test]
+fn a_norm_of_heads_is_rounded_once() {
+    let seed = 5900;
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    let mut shape = Shape::draw(&mut rng);
+    shape.d_head = 12;
+    let more = json!({ "qk_layernorm": true, "partial_rotary_factor": 0.36 });
+    let config = with(config("stablelm", &shape, &mut rng), more);
+    let case = Case::of(&config, (seed, DType::F16), &mut rng);
+    let seen = seen(
+        &case.decoder(DType::F16, Residency::Resident),
+        &case.prompts,
+        false,
+        false,
+    );
+    let heads = |site: BlockSite| -> Vec<Vec<Vec<f64>>> {
+        let (_, x) = seen.values.iter().find(|(s, _)| *s == site.at(0)).unwrap();
+        x.to_dtype(DType::F64).unwrap().to_vec3().unwrap()
+    };
+    let gain = |head: usize| -> Vec<f64> {
+        let name = format!("model.layers.0.self_attn.q_layernorm.norms.{head}.weight");
+        let weights = &case.checkpoint.weights;
+        let gain = weights.tensor(&name, &[shape.d_head], DType::F64, &Device::Cpu);
+        gain.unwrap().to_vec1().unwrap()
+    };
+    let eps = case.checkpoint.config.norm_eps;
+    for (before, after) in heads(BlockSite::Q).iter().zip(heads(BlockSite::RotQ)) {
+        for (head, (x, y)) in before.iter().zip(after).enumerate() {
+            let mean = x.iter().sum::<f64>() / x.len() as f64;
+            let var = x.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / x.len() as f64;
+            let gain = gain(head);
+            // Four of twelve dimensions are rotated.
+            for i in 4..x.len() {
+                let exact = (x[i] - mean) / (var + eps).sqrt() * gain[i];
+                // Half the spacing of the type there, and what f32 is off by.
+                let half = 2f64.powf(exact.abs().log2().floor().max(-14.0) - 11.0);
+                assert!((y[i] - exact).abs() < 1.01 * half, "{} and {exact}", y[i]);
+            }
+        }
     }
 }

@@ -59,11 +59,21 @@ pub(crate) fn prepare() {
     }
 }
 
-/// The GPU of this number.
+/// The GPU of this number, which runs this worker's kernels.
 #[cfg(feature = "cuda")]
 pub(crate) fn device(number: usize) -> anyhow::Result<Device> {
     use anyhow::Context;
-    Device::new_cuda(number).with_context(|| format!("cuda:{number} cannot be used"))
+    let device =
+        Device::new_cuda(number).with_context(|| format!("cuda:{number} cannot be used"))?;
+    // A device can be had with kernels that are not for it: trying one shows.
+    let own = capability(&device)?;
+    tried(&device).with_context(|| {
+        format!(
+            "cuda:{number} does not run a kernel of this worker, which may be built for another \
+             architecture: build it again with CUDA_COMPUTE_CAP={own} (README, GPU)"
+        )
+    })?;
+    Ok(device)
 }
 
 #[cfg(not(feature = "cuda"))]
@@ -71,6 +81,25 @@ pub(crate) fn device(number: usize) -> anyhow::Result<Device> {
     anyhow::bail!(
         "cuda:{number} cannot be used: this worker is built without the cuda feature (README, GPU)"
     )
+}
+
+/// The GPU's architecture: "90".
+#[cfg(feature = "cuda")]
+fn capability(device: &Device) -> anyhow::Result<String> {
+    use anyhow::Context;
+    let stream = device.as_cuda_device()?.cuda_stream();
+    let (major, minor) =
+        (stream.context().compute_capability()).context("the GPU does not say its architecture")?;
+    Ok(format!("{major}{minor}"))
+}
+
+/// One kernel, and the copy of what it made.
+#[cfg(feature = "cuda")]
+fn tried(device: &Device) -> anyhow::Result<()> {
+    let one = candle_core::Tensor::new(&[1f32], device)?;
+    let found: Vec<f32> = (one + 1.0)?.to_vec1()?;
+    anyhow::ensure!(found == [2.0], "1 + 1 gives {found:?}");
+    Ok(())
 }
 
 #[cfg(feature = "cuda")]
@@ -81,7 +110,6 @@ pub(crate) fn facts(device: &Device) -> anyhow::Result<Facts> {
     let gpu = device.as_cuda_device()?;
     let stream = gpu.cuda_stream();
     let context = stream.context();
-    let (major, minor) = (context.compute_capability()).context("the GPU does not say its kind")?;
     let (mut library, mut driver_version) = (0, 0);
     // SAFETY: both write one integer, and the handle is the device's own.
     let (told, said) = unsafe {
@@ -104,7 +132,7 @@ pub(crate) fn facts(device: &Device) -> anyhow::Result<Facts> {
         ("cuda.driver", driver_version.to_string()),
     ];
     Ok(Facts {
-        class: format!("cuda-sm{major}{minor}"),
+        class: format!("cuda-sm{}", capability(device)?),
         switches: switches.map(|(n, v)| (n.to_owned(), v)).into(),
     })
 }

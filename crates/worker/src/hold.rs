@@ -3,7 +3,7 @@
 
 use anyhow::bail;
 use assay_checkpoint::DecoderConfig;
-use assay_decoder::{Arithmetic, Placement, Residency, memory};
+use assay_decoder::{Arithmetic, Placement, Residency, SCORES, memory};
 use assay_record::wire::Hold;
 use assay_record::{ComputeDevice, ComputeType};
 use candle_core::{DType, Device};
@@ -11,8 +11,9 @@ use candle_core::{DType, Device};
 use crate::gpu;
 
 /// What the process takes beside the weights and what experiments keep: itself,
-/// one tensor on its way from a file, the activations of one block.
-const BESIDE: u64 = 512 << 20;
+/// one tensor on its way from a file, the activations of one block, attention's
+/// scores where prompts attend side by side.
+const BESIDE: u64 = (256 << 20) + SCORES;
 
 /// How a model is held within `limit` bytes, and what that takes. Experiments
 /// keep `activations` either way, and need `extra` beside a resident model: a

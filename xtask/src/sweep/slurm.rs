@@ -18,9 +18,10 @@ use serde::{Deserialize, Serialize};
 use super::Sweep;
 use super::task::{self, Submission};
 use crate::bars::{human_bytes, human_seconds, table};
+use crate::computing::Chosen;
 use crate::reproduce::{Finish, Run};
 use crate::say::{is_quiet, outln, say, to_people};
-use crate::{Ending, Holding, workspace};
+use crate::{Ending, Holding, worker, workspace};
 
 /// Where a sweep is computed.
 #[derive(clap::Args, Clone)]
@@ -154,8 +155,13 @@ pub(crate) fn submit(
         return Ok(Ending::Held);
     }
     let on = run.holding.computing.elsewhere()?;
+    let planner = Chosen {
+        worker: planner(&on.worker)?,
+        device: on.device,
+        free: None,
+    };
     // A node's memory is not this machine's.
-    let mut sweep = run.plan(&on, run.holding.memory)?;
+    let mut sweep = run.plan(&planner, run.holding.memory)?;
     for unit in &mut sweep.units {
         if let Ok(request) = &mut unit.request {
             // The tasks start elsewhere.
@@ -207,6 +213,15 @@ pub(crate) fn submit(
     jobs.prepare(&submission, &on.worker)?;
     jobs.submit(&submission.tasks)?;
     Ok(Ending::Held)
+}
+
+/// The worker that looks into the store: the tasks' own, which knows their
+/// GPU's records, if it starts here. One for GPUs does where a driver is.
+fn planner(own: &Path) -> anyhow::Result<PathBuf> {
+    match worker::experiments(own) {
+        Ok(_) => Ok(own.to_path_buf()),
+        Err(_) => workspace::program("assay-worker"),
+    }
 }
 
 fn print_tasks(tasks: &[Task]) {

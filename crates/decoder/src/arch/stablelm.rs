@@ -67,7 +67,7 @@ fn per_head(
 ) -> Result<HeadNorm, DecoderError> {
     let gain = |head: usize| {
         let name = format!("{name}.norms.{head}.weight");
-        from.tensor(&name, &[config.d_head], TensorKind::Gain)
+        from.wide_tensor(&name, &[config.d_head], TensorKind::Gain)
     };
     let gains = (0..heads).map(gain).collect::<Result<Vec<_>, _>>()?;
     let ones = Tensor::ones(config.d_head, from.wide_dtype(), from.device)?;

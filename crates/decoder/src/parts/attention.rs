@@ -87,7 +87,8 @@ impl Attention {
         let squares =
             pass.wants(layer, BlockSite::AttnScores) || pass.wants(layer, BlockSite::Pattern);
         let pack = pass.pack;
-        if !squares && pass.cache.is_none() && together::serves(&qkv.q) {
+        let alone = squares || pass.cache.is_some();
+        if !alone && together::serves(&qkv.q, pack.segments())? {
             let z = together::mix(&self.rules, qkv, pack.segments(), MOST_SCORES)?;
             return pad_rows(&z, pack.rows());
         }
@@ -279,7 +280,7 @@ impl Prompt {
 /// A norm over each head's dimensions.
 pub(crate) struct HeadNorm {
     norm: Norm,
-    /// [head, d_head], where each head has a gain of its own.
+    /// [head, d_head], where each head has a gain of its own; of at least f32.
     gains: Option<Tensor>,
 }
 
@@ -297,15 +298,16 @@ impl HeadNorm {
         }
     }
 
-    /// x [rows, head, d_head] -> the same.
+    /// x [rows, head, d_head] -> the same, rounded once, after the gains.
     fn forward(&self, x: &Tensor) -> Result<Tensor, DecoderError> {
         let (rows, heads, width) = x.dims3()?;
-        let y = self.norm.forward(&x.reshape((rows * heads, width))?)?;
-        let y = y.reshape((rows, heads, width))?;
-        Ok(match &self.gains {
+        let wide = widened(&x.reshape((rows * heads, width))?)?;
+        let y = self.norm.forward(&wide)?.reshape((rows, heads, width))?;
+        let y = match &self.gains {
             Some(gains) => y.broadcast_mul(gains)?,
             None => y,
-        })
+        };
+        Ok(y.to_dtype(x.dtype())?)
     }
 }
 

@@ -14,19 +14,26 @@ use super::elementwise::{for_product, widened};
 use super::score::{Rules, softmax_composed};
 use crate::DecoderError;
 
-/// Scores that are in memory at a time: 1 GiB of f32, of which attention holds
-/// a few copies. A prompt that has more goes alone.
-pub(super) const MOST_SCORES: usize = 1 << 28;
+/// Scores that are taken at a time: as many as 256 queries of 32 heads have
+/// with 2048 keys.
+pub(super) const MOST_SCORES: usize = 1 << 24;
 
-/// Is attention of these queries computed so? On the CPU in f16 and bf16 too,
-/// where it is tried without a GPU; not where a gradient goes through.
-pub(super) fn serves(q: &Tensor) -> bool {
+/// Bytes of scores in memory at most: in f32, and four tensors of them at a
+/// time on the way through soft cap and softmax.
+pub const SCORES: u64 = 4 * 4 * MOST_SCORES as u64;
+
+/// Is attention of these prompts computed so? On the CPU in f16 and bf16 too,
+/// where it is tried without a GPU; not where a gradient goes through, nor
+/// where one prompt has too many scores, which then go by parts.
+pub(super) fn serves(q: &Tensor, segments: &[Range<usize>]) -> Result<bool, DecoderError> {
     let short = matches!(q.dtype(), DType::F16 | DType::BF16);
-    (short || !q.device().is_cpu()) && !q.track_op()
+    let longest = segments.iter().map(Range::len).max().unwrap_or(0);
+    let fits = q.dim(1)? * longest * longest <= MOST_SCORES;
+    Ok((short || !q.device().is_cpu()) && !q.track_op() && fits)
 }
 
 /// Causal attention of prompts that begin at position 0: z [tokens, head,
-/// d_head]. As many prompts at a time as have `most` scores.
+/// d_head]. As many prompts at a time as have `most` scores, and at least one.
 pub(super) fn mix(
     rules: &Rules,
     qkv: &Qkv,
