@@ -12,10 +12,10 @@ use crate::{ComputeDevice, ComputeType, PromptFile, PromptFormat, PromptSet, Rec
 /// again: most errors of assay quote the system's word themselves.
 #[must_use]
 pub fn in_one_line(error: &dyn std::error::Error) -> String {
-    let mut line = error.to_string();
+    let mut line = words(error);
     let mut cause = error.source();
     while let Some(error) = cause {
-        let words = error.to_string();
+        let words = words(error);
         if !line.contains(&words) {
             line.push_str(": ");
             line.push_str(&words);
@@ -23,6 +23,16 @@ pub fn in_one_line(error: &dyn std::error::Error) -> String {
         cause = error.source();
     }
     line
+}
+
+/// What an error says, without the frames of a backtrace that a library may
+/// have put behind it (RUST_BACKTRACE).
+fn words(error: &dyn std::error::Error) -> String {
+    let text = error.to_string();
+    let is_frame = |line: &&str| line.trim_start().starts_with("0: ");
+    let lines = text.lines().take_while(|line| !is_frame(line));
+    let lines: Vec<&str> = lines.map(str::trim).filter(|l| !l.is_empty()).collect();
+    lines.join(" ")
 }
 
 /// What one worker process is asked to do with one model.
@@ -302,4 +312,27 @@ pub enum Event {
         /// Why, in one sentence.
         reason: String,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::in_one_line;
+
+    #[track_caller]
+    fn check(says: &str, expected: &str) {
+        assert_eq!(
+            in_one_line(&std::io::Error::other(says.to_owned())),
+            expected
+        );
+    }
+
+    #[test]
+    fn an_error_is_one_line() {
+        check("no such file", "no such file");
+        check(
+            "shape mismatch\n   0: candle::bt\n         at x.rs:1\n   1: main",
+            "shape mismatch",
+        );
+        check("line 3\n  |  bad\n", "line 3 |  bad");
+    }
 }
