@@ -68,7 +68,7 @@ impl Holder {
                 numbering.display()
             ),
             pid,
-            started: started(pid).unwrap_or_default(),
+            started: stat(pid).map(|(_, started)| started).unwrap_or_default(),
         }
     }
 
@@ -78,10 +78,11 @@ impl Holder {
         if !knows || self.realm != Self::this().realm {
             return false;
         }
-        match started(self.pid) {
-            Some(started) => started != self.started,
+        match stat(self.pid) {
+            // A dead one that nobody has waited for is gone.
+            Some((state, started)) => ["Z", "X"].contains(&&*state) || started != self.started,
             // A system may show each user only processes of their own.
-            None => is_zombie(self.pid) || !is_there(self.pid),
+            None => !is_there(self.pid),
         }
     }
 }
@@ -101,17 +102,6 @@ fn stat(pid: u32) -> Option<(String, String)> {
     let mut words = rest.split_whitespace();
     let state = words.next()?.to_owned();
     Some((state, words.nth(18)?.to_owned()))
-}
-
-/// A dead one that nobody has waited for.
-fn is_zombie(pid: u32) -> bool {
-    stat(pid).is_some_and(|(state, _)| matches!(state.as_str(), "Z" | "X"))
-}
-
-/// When a living process started; None also of one that is not to be seen.
-fn started(pid: u32) -> Option<String> {
-    let (_, started) = stat(pid).filter(|_| !is_zombie(pid))?;
-    Some(started)
 }
 
 /// Has any process this number?

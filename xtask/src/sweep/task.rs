@@ -31,7 +31,7 @@ pub(crate) struct Submission {
     pub(crate) claim: Option<String>,
     /// Seconds.
     pub(crate) patience: u64,
-    /// SHA-256 of the file that it was read from.
+    /// SHA-256 of what it was read from.
     #[serde(skip)]
     pub(crate) id: String,
 }
@@ -72,10 +72,11 @@ impl Submission {
 
     pub(crate) fn load(folder: &Path) -> anyhow::Result<Self> {
         let path = folder.join("sweep.json");
-        let mut submission: Self = SUBMISSION.read(&path)?;
-        let bytes = std::fs::read(&path);
-        let bytes = bytes.with_context(|| format!("failed to read {}", path.display()))?;
-        submission.id = sha256_hex(&bytes);
+        let content = SUBMISSION.canonical(&path)?;
+        let submission = serde_json::from_slice(&content);
+        let mut submission: Self =
+            submission.with_context(|| format!("{} is no submitted sweep", path.display()))?;
+        submission.id = sha256_hex(&content);
         let units = submission.sweep.units.len();
         let mut of_tasks = submission.tasks.iter().flat_map(|t| &t.units);
         if let Some(unit) = of_tasks.find(|unit| **unit >= units) {
